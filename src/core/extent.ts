@@ -1,0 +1,5 @@
+/** A run of blocks: `[firstBlock, firstBlock + blockCount)`. */
+export interface BlockExtent {
+  firstBlock: number;
+  blockCount: number;
+}

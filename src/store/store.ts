@@ -1,0 +1,65 @@
+/**
+ * Object storage, as little of it as ibackup needs. Keys are relative, `/`-separated,
+ * `[A-Za-z0-9._-]` between the slashes, and never start with a dot or a slash.
+ *
+ * Every method retries what is worth retrying (one policy, here and nowhere above) and throws an
+ * `IbackupError` that says what failed: STORE_UNREACHABLE, STORE_DENIED, STORE_FULL, IO.
+ */
+export interface Store {
+  /** For messages: `file:///backup` or `s3://bucket/prefix`. Holds no secret. */
+  readonly url: string;
+
+  /**
+   * Stores a whole object, durably before it resolves; a reader sees all of it or nothing.
+   * Objects are written once: putting the same key again must carry the same bytes.
+   */
+  put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void>;
+
+  /**
+   * Like `put`, but only where no object of that key exists.
+   * @returns False when one exists already; then nothing was changed.
+   */
+  putIfAbsent(key: string, body: Uint8Array): Promise<boolean>;
+
+  /** The whole object, or undefined when there is none. Refuses more than `maxBytes`. */
+  get(key: string, options: { maxBytes: number }): Promise<Uint8Array | undefined>;
+
+  /**
+   * Bytes `[offset, offset + length)`, or undefined when there is no such object.
+   * Fewer bytes than asked are returned only where the object ends early.
+   */
+  getRange(key: string, range: ByteRange): Promise<Uint8Array | undefined>;
+
+  /** Size in bytes, or undefined when there is no such object. */
+  head(key: string): Promise<number | undefined>;
+
+  /** All objects whose key starts with `prefix`, in ascending order of key. */
+  list(prefix: string): AsyncIterable<StoredObject>;
+
+  /** Removes an object; absent is fine. */
+  delete(key: string): Promise<void>;
+
+  /** What this store honours here, found by trying it. For `doctor`. Leaves nothing behind. */
+  probe(): Promise<StoreProbe>;
+
+  close(): Promise<void>;
+}
+
+export interface ByteRange {
+  offset: number;
+  length: number;
+}
+
+export interface StoredObject {
+  key: string;
+  sizeBytes: number;
+}
+
+export interface StoreProbe {
+  readable: boolean;
+  writable: boolean;
+  /** "ignored": the store says yes and overwrites, as some do in versioned buckets. */
+  conditionalPut: "honoured" | "ignored" | "unsupported";
+  /** One sentence for each thing that is wrong. */
+  problems: string[];
+}
