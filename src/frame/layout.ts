@@ -101,6 +101,11 @@ export const FRAMES = {
   rereadPartitionsRequest: { type: 9, fields: {} },
   /** Write out the file system that holds the path in the tail (syncfs). Answer: `done`. */
   syncRequest: { type: 10, fields: {}, tail: "text" },
+  /**
+   * Lock the file in the tail (flock, exclusive) until the helper ends. It is made if need be, and
+   * must be a regular file of root's. Answer: `done`, or the error `locked`.
+   */
+  lockRequest: { type: 11, fields: {}, tail: "text" },
 
   // --- answers and events ---------------------------------------------------------------------
   /** `bpfObject`: 0 none usable, 1 modern, 2 legacy (no atomics or no bpf_loop). Tail: version. */
@@ -186,4 +191,6 @@ export const ERROR_CODE = {
   system: 11,
   /** Pins are there but incomplete or of another build. */
   brokenSession: 12,
+  /** Another process holds the lock. */
+  locked: 13,
 } as const;
