@@ -6,11 +6,19 @@
  * A payload is its fixed fields, then the tail: text (UTF-8, no terminator), or records.
  */
 
-export type FieldType = "u32" | "u64";
+export type FieldType =
+  /** A number. */
+  | "u32"
+  /** A number up to 2^53 - 1; more is damage. */
+  | "u64"
+  /** 64 bits that are no quantity: a bigint in TypeScript, uint64_t in C. */
+  | "bits64";
 
 export type Tail =
   /** UTF-8 text up to the end of the payload. Several texts are separated by one 0x00. */
   | "text"
+  /** 64-bit words of a bitmap; TypeScript keeps them as the bytes they are. */
+  | "words"
   /** An array of records, each made of these fields. */
   | Readonly<Record<string, FieldType>>;
 
@@ -85,7 +93,7 @@ export const FRAMES = {
    */
   collectRequest: {
     type: 5,
-    fields: { slot: "u32", reserved: "u32", sessionHigh: "u64", sessionLow: "u64" },
+    fields: { slot: "u32", reserved: "u32", sessionHigh: "bits64", sessionLow: "bits64" },
     tail: "text",
   },
   /**
@@ -120,8 +128,8 @@ export const FRAMES = {
   session: {
     type: 104,
     fields: {
-      sessionHigh: "u64",
-      sessionLow: "u64",
+      sessionHigh: "bits64",
+      sessionLow: "bits64",
       startedAtBoottimeMs: "u64",
       hooksAttached: "u32",
       bufferHookKind: "u32",
@@ -146,7 +154,7 @@ export const FRAMES = {
     },
   },
   /** Words of the dirty bitmap from `firstWord` on; bit i of word w is block `64 * w + i`. */
-  bitmap: { type: 106, fields: { slot: "u32", firstWord: "u32" }, tail: { word: "u64" } },
+  bitmap: { type: 106, fields: { slot: "u32", firstWord: "u32" }, tail: "words" },
   /** Runs of blocks that turned dirty. */
   blocks: {
     type: 107,
