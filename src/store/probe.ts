@@ -1,0 +1,70 @@
+import { randomBytes } from "node:crypto";
+import { IbackupError, messageOf } from "../errors.ts";
+import type { StoreProbe } from "./store.ts";
+
+export type ConditionalPut = StoreProbe["conditionalPut"];
+
+/** What a store lets the probe do, with nothing in between that hides what the server answers. */
+export interface ProbeSteps {
+  put(key: string, body: Uint8Array): Promise<void>;
+  get(key: string): Promise<Uint8Array | undefined>;
+  delete(key: string): Promise<void>;
+  /** Puts `key`, which exists, on the condition that it does not exist. */
+  putOverExisting(key: string, body: Uint8Array): Promise<ConditionalPut>;
+}
+
+const CONDITION_PROBLEM = {
+  ignored:
+    "Conditional writes are ignored here (as in versioned or locked buckets of some servers): two ibackup on different machines may overwrite each other's manifest.",
+  unsupported:
+    "Conditional writes are not supported here: two ibackup on different machines may overwrite each other's manifest.",
+} as const;
+
+/** Writes, reads back, overwrites on condition, removes. Never throws for a failure of the store. */
+export async function runProbe(steps: ProbeSteps): Promise<StoreProbe> {
+  const key = `probe-${randomBytes(8).toString("hex")}`;
+  const body = new Uint8Array(randomBytes(64));
+  const probe: StoreProbe = {
+    readable: false,
+    writable: false,
+    conditionalPut: "unsupported",
+    problems: [],
+  };
+  const attempt = async (step: () => Promise<void>) => {
+    try {
+      await step();
+    } catch (error) {
+      probe.problems.push(sentenceOf(error));
+    }
+  };
+  await attempt(async () => {
+    await steps.put(key, body);
+    probe.writable = true;
+  });
+  await attempt(async () => {
+    const read = await steps.get(key);
+    probe.readable = true;
+    if (probe.writable) checkReadBack(probe, read, body);
+  });
+  if (!probe.writable) return probe;
+  await attempt(async () => {
+    probe.conditionalPut = await steps.putOverExisting(key, body);
+    if (probe.conditionalPut !== "honoured") {
+      probe.problems.push(CONDITION_PROBLEM[probe.conditionalPut]);
+    }
+  });
+  await attempt(() => steps.delete(key));
+  return probe;
+}
+
+function checkReadBack(probe: StoreProbe, read: Uint8Array | undefined, body: Uint8Array): void {
+  const same = read?.length === body.length && read.every((byte, index) => byte === body[index]);
+  if (same) return;
+  probe.readable = false;
+  probe.problems.push("An object that was written a moment ago does not read back the same.");
+}
+
+function sentenceOf(error: unknown): string {
+  if (error instanceof IbackupError) return `${error.message}: ${error.why}.`;
+  return `${messageOf(error)}.`;
+}

@@ -1,0 +1,60 @@
+import { assertKey, assertPrefix, compareKeys } from "../../src/store/key.ts";
+import type { ByteRange, Store, StoredObject, StoreProbe } from "../../src/store/store.ts";
+import { tooLarge } from "../../src/store/too_large.ts";
+
+/** A store in a Map: the obviously right one, and fast. */
+export class MemoryStore implements Store {
+  readonly url = "memory://test";
+  readonly objects = new Map<string, Uint8Array>();
+
+  async put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void> {
+    assertKey(key);
+    options?.signal?.throwIfAborted();
+    this.objects.set(key, body.slice());
+  }
+
+  async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
+    assertKey(key);
+    if (this.objects.has(key)) return false;
+    this.objects.set(key, body.slice());
+    return true;
+  }
+
+  async get(key: string, options: { maxBytes: number }): Promise<Uint8Array | undefined> {
+    assertKey(key);
+    const body = this.objects.get(key);
+    if (body !== undefined && body.length > options.maxBytes) {
+      throw tooLarge(`${this.url}/${key}`, body.length, options.maxBytes);
+    }
+    return body?.slice();
+  }
+
+  async getRange(key: string, range: ByteRange): Promise<Uint8Array | undefined> {
+    assertKey(key);
+    return this.objects.get(key)?.slice(range.offset, range.offset + range.length);
+  }
+
+  async head(key: string): Promise<number | undefined> {
+    assertKey(key);
+    return this.objects.get(key)?.length;
+  }
+
+  async *list(prefix: string): AsyncGenerator<StoredObject> {
+    assertPrefix(prefix);
+    for (const key of [...this.objects.keys()].sort(compareKeys)) {
+      const body = this.objects.get(key);
+      if (key.startsWith(prefix) && body) yield { key, sizeBytes: body.length };
+    }
+  }
+
+  async delete(key: string): Promise<void> {
+    assertKey(key);
+    this.objects.delete(key);
+  }
+
+  async probe(): Promise<StoreProbe> {
+    return { readable: true, writable: true, conditionalPut: "honoured", problems: [] };
+  }
+
+  async close(): Promise<void> {}
+}
