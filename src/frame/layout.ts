@@ -137,7 +137,11 @@ export const FRAMES = {
       listening: "u32",
     },
   },
-  /** One tracked device; `dirtyBlocks` are the bits set in the kernel now. */
+  /**
+   * One tracked device. `attachment` is a random number made when it was attached: a device that was
+   * detached and attached again has another, also within one session. `dirtyBlocks` are the bits
+   * set in the kernel now.
+   */
   slot: {
     type: 105,
     fields: {
@@ -147,6 +151,7 @@ export const FRAMES = {
       blockShift: "u32",
       startSector: "u64",
       sectorCount: "u64",
+      attachment: "bits64",
       hooks: "u32",
       bioBased: "u32",
       dirtyBlocks: "u64",
