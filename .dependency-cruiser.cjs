@@ -1,0 +1,88 @@
+/**
+ * The direction of imports: what each folder of src/ may import besides itself and errors.ts.
+ * ARCHITECTURE.md draws the same table; test/tidy.test.ts holds the two together.
+ */
+const MAY_IMPORT = {
+  core: [],
+  frame: ["core"],
+  runtime: ["core"],
+  store: ["core"],
+  repo: ["store", "core", "runtime"],
+  tracker: ["frame", "core", "runtime"],
+  disk: ["core", "runtime"],
+  config: ["core"],
+  job: ["repo", "store", "tracker", "disk", "config", "core", "runtime"],
+  cli: ["job", "config", "core"],
+};
+
+const arrows = Object.entries(MAY_IMPORT).map(([folder, others]) => ({
+  name: `${folder}-may-import`,
+  comment: others.join(", ") || "nothing",
+  severity: "error",
+  from: { path: `^src/${folder}/` },
+  to: { path: "^src/", pathNot: `^src/(errors\\.ts$|(${[folder, ...others].join("|")})/)` },
+}));
+
+/** @type {import("dependency-cruiser").IConfiguration} */
+module.exports = {
+  forbidden: [
+    ...arrows,
+    {
+      name: "errors-imports-nothing",
+      severity: "error",
+      from: { path: "^src/errors\\.ts$" },
+      to: { path: "." },
+    },
+    {
+      name: "core-is-pure",
+      comment: "No node: module and no package but zod: core has no side effects.",
+      severity: "error",
+      from: { path: "^src/core/" },
+      to: { pathNot: ["^src/", "(^|node_modules/)zod(/|$)"] },
+    },
+    {
+      name: "only-s3-knows-aws",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/store/s3[^/]*\\.ts$" },
+      to: { path: "(^|node_modules/)@(aws-sdk|smithy)/" },
+    },
+    {
+      name: "nothing-imports-main",
+      severity: "error",
+      from: { path: "^src/" },
+      to: { path: "^src/main\\.ts$" },
+    },
+    {
+      name: "src-is-not-the-build",
+      severity: "error",
+      from: { path: "^src/" },
+      to: { path: "^(scripts|test)/" },
+    },
+    { name: "no-cycles", severity: "error", from: {}, to: { circular: true } },
+    {
+      name: "no-orphans",
+      comment: "A file nobody imports and that imports nobody is dead.",
+      severity: "error",
+      from: { orphan: true, path: "^src/", pathNot: "^src/errors\\.ts$" },
+      to: {},
+    },
+    {
+      name: "resolvable",
+      severity: "error",
+      from: {},
+      to: { couldNotResolve: true },
+    },
+    {
+      name: "no-development-packages-in-the-product",
+      severity: "error",
+      from: { path: "^src/" },
+      to: { dependencyTypes: ["npm-dev"], dependencyTypesNot: ["type-only"] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: { conditionNames: ["import", "node", "default"] },
+  },
+};
