@@ -1,0 +1,58 @@
+/** What the helper's error codes mean to a user. */
+import { type ErrorCode, IbackupError } from "../errors.ts";
+import type { FrameOf } from "../frame/codec.ts";
+import { ERROR_CODE } from "../frame/layout.ts";
+
+interface Meaning {
+  code: ErrorCode;
+  fix: string;
+}
+
+const AS_ROOT = "run ibackup as root (CAP_SYS_ADMIN, CAP_BPF and CAP_PERFMON are needed)";
+const RESTART_TRACKING = "run `ibackup track stop`, then `ibackup track start`";
+
+const MEANINGS: Readonly<Record<keyof typeof ERROR_CODE, Meaning>> = {
+  badRequest: { code: "INTERNAL", fix: "report this: it is a bug in ibackup" },
+  notPermitted: { code: "NOT_PERMITTED", fix: AS_ROOT },
+  noBtf: {
+    code: "UNSUPPORTED",
+    fix: "use a kernel with CONFIG_DEBUG_INFO_BTF, or back up without tracking: `ibackup flush --scan`",
+  },
+  noBpffs: {
+    code: "UNSUPPORTED",
+    fix: "mount it: `mount -t bpf bpf /sys/fs/bpf`",
+  },
+  loadFailed: {
+    code: "UNSUPPORTED",
+    fix: "run `ibackup doctor`; without tracking, `ibackup flush --scan` still works",
+  },
+  attachFailed: {
+    code: "UNSUPPORTED",
+    fix: "run `ibackup doctor`; without tracking, `ibackup flush --scan` still works",
+  },
+  noSession: { code: "TRACKER", fix: "run `ibackup track start`" },
+  noSlot: { code: "TRACKER", fix: "run `ibackup track start` for this device" },
+  alreadyTracked: { code: "TRACKER", fix: "nothing to do; `ibackup track status` shows it" },
+  tooManySlots: {
+    code: "UNSUPPORTED",
+    fix: "stop tracking a device first: `ibackup track stop DEVICE`",
+  },
+  system: { code: "IO", fix: "see `dmesg`; run `ibackup doctor`" },
+  brokenSession: { code: "TRACKER", fix: RESTART_TRACKING },
+  locked: { code: "LOCKED", fix: "wait until it has ended, then run the command again" },
+};
+
+const NAMES = new Map(
+  (Object.keys(ERROR_CODE) as (keyof typeof ERROR_CODE)[]).map((name) => [ERROR_CODE[name], name]),
+);
+
+/** The three-part error for an `error` frame; its tail says what failed and why. */
+export function helperError(frame: FrameOf<"error">): IbackupError {
+  const name = NAMES.get(frame.fields.code as (typeof ERROR_CODE)[keyof typeof ERROR_CODE]);
+  const { code, fix } = MEANINGS[name ?? "badRequest"];
+  const [what, ...why] = frame.tail.split(": ");
+  return new IbackupError(code, what ?? "The helper failed", {
+    why: why.length > 0 ? why.join(": ") : `the helper reports ${name ?? frame.fields.code}`,
+    fix,
+  });
+}
