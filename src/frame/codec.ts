@@ -8,9 +8,9 @@
 import { crc32c } from "../core/crc32c.ts";
 import { assert } from "../errors.ts";
 import {
-  FRAMES,
-  FRAME_VERSION,
   type FieldType,
+  FRAME_VERSION,
+  FRAMES,
   type FrameLayout,
   HEADER,
   PAYLOAD_BYTES_MAX,
