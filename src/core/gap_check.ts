@@ -23,10 +23,19 @@ export interface PendingFacts extends TrackingFacts {
   sizeBytes: number;
 }
 
+export interface ParentFacts {
+  backupId: string;
+  sizeBytes: number;
+  blockBytes: number;
+  /** False when another disk has taken the name. */
+  identityMatches: boolean;
+}
+
 export interface GapFacts {
   /** The newest backup of the disk in the repository. */
-  parent: { backupId: string; sizeBytes: number; identityMatches: boolean } | undefined;
+  parent: ParentFacts | undefined;
   sizeBytes: number;
+  blockBytes: number;
   /** Undefined when the disk is not tracked. */
   tracking: TrackingFacts | undefined;
   /** Undefined when this machine has no pending set for the repository. */
@@ -45,6 +54,10 @@ export function checkGap(facts: GapFacts): GapVerdict {
   if (parent === undefined) {
     return { verdict: "base", reason: "the repository has no backup of this disk" };
   }
+  if (parent.blockBytes !== facts.blockBytes) {
+    const reason = `blocks have ${facts.blockBytes} bytes now, not ${parent.blockBytes}`;
+    return { verdict: "base", reason };
+  }
   const doubt = asked.scan ? "a scan was asked for" : doubtOf(facts, parent);
   if (doubt !== undefined) return { verdict: "compared", reason: doubt };
   return { verdict: "trusted", reason: "every write since the parent was seen" };
@@ -52,7 +65,7 @@ export function checkGap(facts: GapFacts): GapVerdict {
 
 function doubtOf(
   { tracking, pending, sizeBytes }: GapFacts,
-  parent: { backupId: string; sizeBytes: number; identityMatches: boolean },
+  parent: ParentFacts,
 ): string | undefined {
   if (!parent.identityMatches) return "another disk has taken this name";
   if (parent.sizeBytes !== sizeBytes) {

@@ -29,23 +29,33 @@ export function* planDiskReads(
 ): Generator<DiskRead, void, undefined> {
   assert(blocksPerRead > 0 && gapBlocks >= 0, "a read has a length");
   let read: DiskRead | undefined;
-  for (const extent of extents) {
-    let { firstBlock, blockCount } = extent;
-    while (blockCount > 0) {
-      const room = read === undefined ? 0 : read.firstBlock + blocksPerRead - firstBlock;
-      if (read !== undefined && (room <= 0 || firstBlock - endOf(read) > gapBlocks)) {
-        yield read;
-        read = undefined;
-      }
-      const taken = Math.min(blockCount, read === undefined ? blocksPerRead : room);
-      read ??= { firstBlock, blockCount: 0, wanted: [] };
-      read.wanted.push({ firstBlock, blockCount: taken });
-      read.blockCount = firstBlock + taken - read.firstBlock;
-      firstBlock += taken;
-      blockCount -= taken;
+  for (const piece of cutExtents(extents, blocksPerRead)) {
+    const joins =
+      read !== undefined &&
+      piece.firstBlock - endOf(read) <= gapBlocks &&
+      endOf(piece) - read.firstBlock <= blocksPerRead;
+    if (read !== undefined && joins) {
+      read.wanted.push(piece);
+      read.blockCount = endOf(piece) - read.firstBlock;
+    } else {
+      if (read !== undefined) yield read;
+      read = { ...piece, wanted: [piece] };
     }
   }
   if (read !== undefined) yield read;
+}
+
+/** The same blocks as extents of at most `blockCountMax` blocks. */
+export function* cutExtents(
+  extents: Iterable<BlockExtent>,
+  blockCountMax: number,
+): Generator<BlockExtent, void, undefined> {
+  for (const { firstBlock, blockCount } of extents) {
+    for (let done = 0; done < blockCount; done += blockCountMax) {
+      const piece = Math.min(blockCountMax, blockCount - done);
+      yield { firstBlock: firstBlock + done, blockCount: piece };
+    }
+  }
 }
 
 function endOf({ firstBlock, blockCount }: BlockExtent): number {
