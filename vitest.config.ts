@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 /** Pure tests: no root, no loop devices, no BPF. Everything else shares the one kernel. */
-const PURE = ["test/{core,frame,config,repo,runtime,store}/**/*.test.ts", "test/*.test.ts"];
+const PURE = ["test/{core,frame,config,repo,store}/**/*.test.ts", "test/*.test.ts"];
 
 const results = "dist/test_results.json";
 
