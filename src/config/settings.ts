@@ -1,0 +1,73 @@
+/** What a command runs with: arguments before environment before config file before defaults. */
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { IbackupError, systemCodeOf } from "../errors.ts";
+import { loadConfig } from "./load.ts";
+import { VM_ID_PATTERN, VM_ID_RULE } from "./schema.ts";
+
+export const DEFAULT_CONFIG_FILE = "/etc/ibackup/config.toml";
+
+/** As given on the command line. */
+export interface GlobalOptions {
+  repo?: string | undefined;
+  config?: string | undefined;
+  vm?: string | undefined;
+  json?: boolean | undefined;
+}
+
+export interface Settings {
+  /** URL of the repository, if any was named. */
+  repo: string | undefined;
+  /** The VM that was named on the command line: `list` shows only its backups. */
+  vmGiven: string | undefined;
+  /** The VM that new backups belong to. */
+  vmId: string;
+  /** Of the config file. */
+  disks: readonly string[];
+  json: boolean;
+}
+
+/** @throws IbackupError CONFIG or USAGE. */
+export function resolveSettings(
+  options: GlobalOptions,
+  environment: Readonly<Record<string, string | undefined>>,
+): Settings {
+  const config = loadConfig(options.config ?? DEFAULT_CONFIG_FILE);
+  if (config === undefined && options.config !== undefined) {
+    throw new IbackupError("CONFIG", `Cannot read the config file "${options.config}"`, {
+      why: "there is no such file",
+      fix: "name a file that exists, or leave --config out",
+    });
+  }
+  if (options.vm !== undefined && !VM_ID_PATTERN.test(options.vm)) {
+    throw new IbackupError("USAGE", `Cannot use "${options.vm}" as the id of a VM`, {
+      why: `it ${VM_ID_RULE}`,
+      fix: "choose another --vm",
+    });
+  }
+  return {
+    repo: options.repo ?? (environment["IBACKUP_REPO"] || config?.repo),
+    vmGiven: options.vm,
+    vmId: options.vm ?? config?.vm ?? machineId(),
+    disks: config?.disks ?? [],
+    json: options.json ?? false,
+  };
+}
+
+/** What systemd calls this machine, or else its host name. */
+function machineId(): string {
+  let id = "";
+  try {
+    id = readFileSync("/etc/machine-id", "utf8").trim();
+  } catch (error) {
+    if (systemCodeOf(error) !== "ENOENT") throw error;
+  }
+  // An image that was not started yet holds "uninitialized".
+  if (/^[0-9a-f]{32}$/.test(id)) return id;
+  const name = hostname();
+  if (VM_ID_PATTERN.test(name)) return name;
+  throw new IbackupError("CONFIG", "Cannot tell which VM this is", {
+    why: `/etc/machine-id has no id, and the host name "${name}" cannot be one`,
+    fix: "name it: `--vm ID`, or `vm` in the config file",
+  });
+}
