@@ -13,15 +13,17 @@ export function isKeyPart(part: string): boolean {
   return part.length <= PART_BYTES_MAX && PART.test(part);
 }
 
+/** True for what `put` takes. */
+export function isKey(key: string): boolean {
+  return key.length <= KEY_BYTES_MAX && key.split("/").every(isKeyPart);
+}
+
 /**
  * Throws (a bug, not the world's fault) when `key` breaks the rule of `Store`: whatever reads a
  * key out of a stored object has to check it first, so that `../` never comes this far.
  */
 export function assertKey(key: string): void {
-  assert(
-    key.length <= KEY_BYTES_MAX && key.split("/").every(isKeyPart),
-    `"${key}" is a key of the store`,
-  );
+  assert(isKey(key), `"${key}" is a key of the store`);
 }
 
 /** Like `assertKey`, for what `list` takes: empty, or the beginning of a key. */

@@ -1,10 +1,243 @@
+import { env } from "node:process";
 import { IbackupError } from "../errors.ts";
-import type { Store } from "./store.ts";
+import { assertKey, assertPrefix, compareKeys, isKey } from "./key.ts";
+import { type ConditionalPut, runProbe } from "./probe.ts";
+import { type RetryClock, retry, systemClock } from "./retry.ts";
+import { timeLimitMs } from "./s3_client.ts";
+import { isAnswer, isTransient, isUncertain, s3Error } from "./s3_errors.ts";
+import { type Answer, type ListPage, S3Requests } from "./s3_requests.ts";
+import { parseS3Url, type S3Location } from "./s3_url.ts";
+import type { ByteRange, Store, StoredObject, StoreProbe } from "./store.ts";
+import { tooLarge } from "./too_large.ts";
 
-/** The store of an `s3:` URL. */
-export function openS3Store(url: URL): Store {
-  throw new IbackupError("USAGE", `Cannot open "s3://${url.host}"`, {
-    why: "S3 is not built yet",
-    fix: "use a file: URL",
+const RETRY_PAUSES = { firstPauseMs: 200, pauseMsMax: 10_000 };
+
+/** The store of an `s3:` URL, as `parseS3Url` reads it. Nothing is sent yet. */
+export function openS3Store(url: URL, clock: RetryClock = systemClock): Store {
+  return new S3Store(parseS3Url(url, env), clock);
+}
+
+/**
+ * A repository in a bucket, below a prefix.
+ *
+ * `putIfAbsent` always asks whether the object is there, and then puts on the condition that it
+ * is not (`If-None-Match: *`). Where the server honours the condition this is atomic. Where it
+ * ignores it (Ceph in versioned buckets) or refuses it (501), what remains is "look, then put":
+ * two writers within one moment may both be told that they were first. `probe` tells which it is.
+ */
+class S3Store implements Store {
+  readonly url: string;
+  readonly #location: S3Location;
+  readonly #requests: S3Requests;
+  readonly #clock: RetryClock;
+  /** Set once the server has refused a condition as unknown to it. */
+  #conditionRefused = false;
+
+  constructor(location: S3Location, clock: RetryClock) {
+    this.url = `s3://${location.bucket}/${location.prefix}`.replace(/\/$/, "");
+    this.#location = location;
+    this.#requests = new S3Requests(location);
+    this.#clock = clock;
+  }
+
+  async put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void> {
+    assertKey(key);
+    const signal = options?.signal;
+    await this.#try({ action: "write", key, byteCount: body.length, signal }, () =>
+      this.#requests.put({ key, body, ifAbsent: false, signal }),
+    );
+  }
+
+  async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
+    if ((await this.head(key)) !== undefined) return false;
+    let perhapsWritten = false;
+    return await this.#try({ action: "write", key, byteCount: body.length }, async () => {
+      try {
+        const verdict = await this.#putOnCondition(key, body);
+        if (verdict === "written") return true;
+      } catch (error) {
+        perhapsWritten ||= isUncertain(error);
+        throw error;
+      }
+      // It exists. An earlier attempt of ours, whose answer was lost, may have put it there.
+      return perhapsWritten && (await this.#holds(key, body));
+    });
+  }
+
+  async get(key: string, options: { maxBytes: number }): Promise<Uint8Array | undefined> {
+    assertKey(key);
+    const { maxBytes } = options;
+    const refuse = (sizeBytes: number) => tooLarge(this.#place(key), sizeBytes, maxBytes);
+    const answer = await this.#find({ action: "read", key, byteCount: maxBytes }, () =>
+      this.#requests.get(key, { bytesMax: maxBytes, refuse }),
+    );
+    return answer?.bytes;
+  }
+
+  async getRange(key: string, range: ByteRange): Promise<Uint8Array | undefined> {
+    assertKey(key);
+    // HTTP has no way to ask for nothing.
+    if (range.length === 0)
+      return (await this.head(key)) === undefined ? undefined : new Uint8Array();
+    const answer = await this.#find({ action: "read", key, byteCount: range.length }, () =>
+      this.#readRange(key, range),
+    );
+    return answer?.bytes;
+  }
+
+  async head(key: string): Promise<number | undefined> {
+    assertKey(key);
+    return await this.#find({ action: "read", key, byteCount: 0 }, async () => {
+      try {
+        return await this.#requests.head(key);
+      } catch (error) {
+        if (!isAnswer(error, 403) && !isAnswer(error, 404) && !isAnswer(error, 400)) throw error;
+        // The answer to HEAD has no body, so it cannot tell "no such key" from "no such bucket",
+        // nor a wrong secret from a missing right. The answer to GET can.
+        return (await this.#readRange(key, { offset: 0, length: 1 })).sizeBytes;
+      }
+    });
+  }
+
+  async *list(prefix: string): AsyncGenerator<StoredObject> {
+    assertPrefix(prefix);
+    let token: string | undefined;
+    let previous = "";
+    do {
+      const page: ListPage = await this.#try({ action: "list", key: prefix, byteCount: 0 }, () =>
+        this.#requests.list(prefix, token),
+      );
+      // Names that are no keys are not ours: folder markers of other tools, for example.
+      for (const object of page.objects.filter(({ key }) => isKey(key))) {
+        if (compareKeys(previous, object.key) >= 0)
+          throw outOfOrder(this.#place(prefix), object.key);
+        previous = object.key;
+        yield object;
+      }
+      token = page.next;
+    } while (token !== undefined);
+  }
+
+  async delete(key: string): Promise<void> {
+    assertKey(key);
+    await this.#find({ action: "remove", key, byteCount: 0 }, () => this.#requests.delete(key));
+  }
+
+  async probe(): Promise<StoreProbe> {
+    const versions: (string | undefined)[] = [];
+    return await runProbe({
+      put: async (key, body) => {
+        const put = () => this.#requests.put({ key, body, ifAbsent: false });
+        versions.push(await this.#try({ action: "write", key, byteCount: 0 }, put));
+      },
+      get: (key) => this.get(key, { maxBytes: 4096 }),
+      putOverExisting: async (key, body) =>
+        await this.#try({ action: "write", key, byteCount: 0 }, () =>
+          this.#overwriteOnCondition(key, body, versions),
+        ),
+      // In a bucket that keeps versions a plain delete would leave all of them behind.
+      delete: async (key) => {
+        for (const version of versions) {
+          const remove = () => this.#requests.delete(key, version);
+          await this.#find({ action: "remove", key, byteCount: 0 }, remove);
+        }
+      },
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#requests.close();
+  }
+
+  #place(key: string): string {
+    return `${this.url}/${key}`;
+  }
+
+  async #putOnCondition(key: string, body: Uint8Array): Promise<"written" | "exists"> {
+    try {
+      await this.#requests.put({ key, body, ifAbsent: !this.#conditionRefused });
+      return "written";
+    } catch (error) {
+      if (isAnswer(error, 412)) return "exists";
+      if (!isAnswer(error, 501) || this.#conditionRefused) throw error;
+    }
+    this.#conditionRefused = true;
+    await this.#requests.put({ key, body, ifAbsent: false });
+    return "written";
+  }
+
+  async #overwriteOnCondition(
+    key: string,
+    body: Uint8Array,
+    versions: (string | undefined)[],
+  ): Promise<ConditionalPut> {
+    try {
+      versions.push(await this.#requests.put({ key, body, ifAbsent: true }));
+      return "ignored";
+    } catch (error) {
+      if (isAnswer(error, 412)) return "honoured";
+      if (isAnswer(error, 501)) return "unsupported";
+      throw error;
+    }
+  }
+
+  async #holds(key: string, body: Uint8Array): Promise<boolean> {
+    const { bytes, sizeBytes } = await this.#readRange(key, { offset: 0, length: body.length + 1 });
+    return sizeBytes === body.length && bytes.every((byte, index) => byte === body[index]);
+  }
+
+  async #readRange(key: string, range: ByteRange): Promise<Answer> {
+    try {
+      return await this.#requests.get(key, { range, bytesMax: range.length });
+    } catch (error) {
+      // The object is there, and ends before the range begins.
+      if (isAnswer(error, 416)) return { bytes: new Uint8Array(), sizeBytes: 0 };
+      throw error;
+    }
+  }
+
+  /** Like `#try`; undefined when there is no such object. */
+  async #find<T>(call: Call, work: () => Promise<T>): Promise<T | undefined> {
+    return await this.#try<T | undefined>(call, async () => {
+      try {
+        return await work();
+      } catch (error) {
+        if (isAnswer(error, "NoSuchKey") || isAnswer(error, "NoSuchVersion")) return undefined;
+        throw error;
+      }
+    });
+  }
+
+  /** One call with the one retry policy; failures leave it as `IbackupError`. */
+  async #try<T>(call: Call, work: () => Promise<T>): Promise<T> {
+    const { timeoutMs, attempts } = this.#location;
+    // A hanging server may use up the time of two attempts, and no more.
+    const policy = {
+      ...RETRY_PAUSES,
+      attempts,
+      totalMs: 2 * timeLimitMs(timeoutMs, call.byteCount),
+    };
+    const { signal } = call;
+    try {
+      return await retry(work, { policy, clock: this.#clock, isTransient, signal });
+    } catch (error) {
+      if (signal?.aborted && error === signal.reason) throw error;
+      throw s3Error(`Cannot ${call.action} "${this.#place(call.key)}"`, error);
+    }
+  }
+}
+
+interface Call {
+  action: "read" | "write" | "list" | "remove";
+  key: string;
+  /** How much there is to move, at most. */
+  byteCount: number;
+  signal?: AbortSignal | undefined;
+}
+
+function outOfOrder(place: string, key: string): IbackupError {
+  return new IbackupError("IO", `Cannot list "${place}"`, {
+    why: `the server lists "${key}" out of order`,
+    fix: "use a bucket whose lists are in ascending order of key (directory buckets of AWS are not)",
   });
 }

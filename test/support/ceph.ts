@@ -1,0 +1,129 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { env, pid } from "node:process";
+import { fileURLToPath } from "node:url";
+import {
+  CreateBucketCommand,
+  ListObjectVersionsCommand,
+  PutBucketVersioningCommand,
+  S3Client,
+} from "@aws-sdk/client-s3";
+
+const SCRIPT = fileURLToPath(new URL("../../scripts/ceph", import.meta.url));
+const ACCESS_KEY = "CEPHTESTACCESSKEY001";
+const SECRET_KEY = "cephTestSecretKey00000000000000000000001";
+
+/** A Ceph of its own for one test file. Also stopped when the test run is killed. */
+export interface Ceph {
+  /** `http://127.0.0.1:PORT`. */
+  endpoint: string;
+  /** `s3://bucket/prefix?endpoint=...`, for `--repo`. */
+  url(bucket: string, parameters?: Record<string, string>): string;
+  createBucket(name: string, options?: { versioned?: boolean }): Promise<void>;
+  /** Keys of all versions of all objects, delete markers included. */
+  versions(bucket: string): Promise<string[]>;
+  /** `radosgw-admin`; throws when it fails. */
+  admin(...words: string[]): string;
+  killGateway(): void;
+  startGateway(gatewayArguments?: string): void;
+  stop(): void;
+}
+
+/** What the SDK's usual chain finds in the environment of a process that may use this Ceph. */
+export const CEPH_CREDENTIALS = {
+  AWS_ACCESS_KEY_ID: ACCESS_KEY,
+  AWS_SECRET_ACCESS_KEY: SECRET_KEY,
+};
+
+/**
+ * Starts a throw-away cluster on free ports, in memory, in about a second, and sets the
+ * credentials in the environment of this process. The caller stops it in `afterAll`.
+ */
+export async function startCeph(): Promise<Ceph> {
+  const folder = mkdtempSync("/dev/shm/ibackup-ceph-");
+  const [port, monitorPort] = await freePorts(2);
+  const settings = {
+    D: join(folder, "cluster"),
+    PORT: String(port),
+    MON: String(monitorPort),
+    AK: ACCESS_KEY,
+    SK: SECRET_KEY,
+    OWNER: String(pid),
+  };
+  const run = (words: string[], more: Record<string, string> = {}) =>
+    runScript(words, { ...settings, ...more });
+  const stop = () => {
+    run(["stop"]);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    run(["start"]);
+  } catch (error) {
+    stop();
+    throw error;
+  }
+  Object.assign(env, CEPH_CREDENTIALS);
+  const endpoint = `http://127.0.0.1:${port}`;
+  return {
+    endpoint,
+    url: (bucket, parameters = {}) =>
+      `s3://${bucket}?${new URLSearchParams({ endpoint, ...parameters })}`,
+    ...bucketTools(endpoint),
+    admin: (...words) => run(["admin", ...words]),
+    killGateway: () => void run(["kill-gateway"]),
+    startGateway: (gatewayArguments = "") =>
+      void run(["start-gateway"], { RGW_ARGS: gatewayArguments }),
+    stop,
+  };
+}
+
+/** What ibackup itself never does: make buckets, and look at old versions. */
+function bucketTools(endpoint: string): Pick<Ceph, "createBucket" | "versions"> {
+  const credentials = { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY };
+  const client = new S3Client({
+    endpoint,
+    credentials,
+    region: "us-east-1",
+    forcePathStyle: true,
+    requestChecksumCalculation: "WHEN_REQUIRED",
+  });
+  return {
+    async createBucket(name, options = {}) {
+      await client.send(new CreateBucketCommand({ Bucket: name }));
+      if (options.versioned !== true) return;
+      const VersioningConfiguration = { Status: "Enabled" as const };
+      await client.send(new PutBucketVersioningCommand({ Bucket: name, VersioningConfiguration }));
+    },
+    async versions(bucket) {
+      const page = await client.send(new ListObjectVersionsCommand({ Bucket: bucket }));
+      return [...(page.Versions ?? []), ...(page.DeleteMarkers ?? [])].map(({ Key }) => Key ?? "");
+    },
+  };
+}
+
+function runScript(words: string[], settings: Record<string, string>): string {
+  const result = spawnSync(SCRIPT, words, {
+    env: { ...env, ...settings },
+    encoding: "utf8",
+    timeout: 120_000,
+  });
+  if (result.status === 0) return result.stdout;
+  throw new Error(`scripts/ceph ${words.join(" ")} failed: ${result.stderr}`, {
+    cause: result.error,
+  });
+}
+
+/** Ports that nobody listens on. All are held until the last is known, so they differ. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  const ports: number[] = [];
+  for (const server of servers) {
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    if (address !== null && typeof address === "object") ports.push(address.port);
+  }
+  for (const server of servers) await new Promise((resolve) => server.close(resolve));
+  return ports;
+}
