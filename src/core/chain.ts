@@ -1,0 +1,157 @@
+import { IbackupError } from "../errors.ts";
+import { isBackupId } from "./backup_id.ts";
+import { corruptObject } from "./corrupt.ts";
+import type { StoredManifest } from "./manifest.ts";
+
+/** Which backup is meant: the newest, one by its id or the unique beginning of it, or by time. */
+export type BackupChoice = "latest" | { id: string } | { at: Date };
+
+/** Narrows a choice to one VM, one disk, or both. */
+export interface BackupScope {
+  vmId?: string | undefined;
+  diskName?: string | undefined;
+}
+
+/** The key of a backup's manifest. */
+export function manifestKey(backupId: string): string {
+  return `manifests/${backupId}`;
+}
+
+/**
+ * Orders manifests oldest first: a parent always stands before its children, whatever the clocks
+ * said, and between chains the time in the backup id decides.
+ */
+export function inChainOrder(all: readonly StoredManifest[]): StoredManifest[] {
+  const byId = new Map(all.map((stored) => [stored.manifest.backupId, stored]));
+  const ordered = new Set<StoredManifest>();
+  for (const id of [...byId.keys()].sort()) {
+    const unplaced: StoredManifest[] = [];
+    const seen = new Set<StoredManifest>();
+    let next = byId.get(id);
+    while (next !== undefined && !ordered.has(next) && !seen.has(next)) {
+      unplaced.push(next);
+      seen.add(next);
+      next = byId.get(next.manifest.parentId ?? "");
+    }
+    for (const stored of unplaced.reverse()) ordered.add(stored);
+  }
+  return [...ordered];
+}
+
+/**
+ * The chain that ends in a backup: its base first, itself last.
+ *
+ * @throws IbackupError BACKUP_UNKNOWN when there is no such backup; CORRUPT_DATA when a parent is
+ *   missing, is not the one whose hash the child recorded, or does not fit its child.
+ */
+export function chainOf(all: readonly StoredManifest[], backupId: string): StoredManifest[] {
+  const byId = new Map(all.map((stored) => [stored.manifest.backupId, stored]));
+  let child = byId.get(backupId);
+  if (child === undefined) throw unknownBackup(`"${backupId}"`, "there is no backup of that id");
+  const chain = [child];
+  while (child.manifest.parentId !== null) {
+    const parent = byId.get(child.manifest.parentId);
+    if (parent === undefined) {
+      throw brokenLink(child, `its parent ${child.manifest.parentId} is missing`);
+    }
+    const misfit = misfitOf(child, parent);
+    if (misfit !== undefined) throw brokenLink(child, misfit);
+    chain.push(parent);
+    child = parent;
+  }
+  return chain.reverse();
+}
+
+/** Why `parent` cannot be what `child` continues; undefined when it is. */
+export function misfitOf(child: StoredManifest, parent: StoredManifest): string | undefined {
+  const [younger, older] = [child.manifest, parent.manifest];
+  if (younger.parentSha256 !== parent.sha256) {
+    return `its parent ${older.backupId} is not the one that it continues: SHA-256 ${parent.sha256}, not ${younger.parentSha256}`;
+  }
+  // A sequence that only falls also means that following parents always ends.
+  if (younger.sequence !== older.sequence + 1) {
+    return `it has sequence ${younger.sequence} and its parent ${older.backupId} has ${older.sequence}`;
+  }
+  if (younger.vmId !== older.vmId || younger.disk.name !== older.disk.name) {
+    return `its parent ${older.backupId} is of disk "${older.disk.name}" of "${older.vmId}"`;
+  }
+  if (younger.blockBytes !== older.blockBytes) {
+    return `its blocks have ${younger.blockBytes} bytes, those of its parent ${older.blockBytes}`;
+  }
+  return undefined;
+}
+
+/** The newest backup in scope, or undefined. `all` is in the order of `inChainOrder`. */
+export function newestOf(
+  all: readonly StoredManifest[],
+  scope: BackupScope = {},
+): StoredManifest | undefined {
+  return inScope(all, scope).reduce<StoredManifest | undefined>(
+    (newest, stored) => (newest && isAfter(newest, stored) ? newest : stored),
+    undefined,
+  );
+}
+
+/**
+ * The one backup that is meant. `all` is in the order of `inChainOrder`.
+ *
+ * `{ at }` means the newest whose instant is not later than that.
+ * @throws IbackupError BACKUP_UNKNOWN when none matches, or an id's beginning matches several.
+ */
+export function selectBackup(
+  all: readonly StoredManifest[],
+  choice: BackupChoice,
+  scope: BackupScope = {},
+): StoredManifest {
+  const candidates = inScope(all, scope);
+  if (choice === "latest") {
+    return newestOf(candidates) ?? unknown("latest", "there is no backup yet");
+  }
+  if ("id" in choice) return selectById(candidates, choice.id);
+  const at = choice.at.toISOString();
+  const earlier = candidates.filter(({ manifest }) => manifest.capturedAt <= at);
+  return newestOf(earlier) ?? unknown(`at ${at}`, "every backup is of a later time");
+}
+
+function selectById(candidates: readonly StoredManifest[], id: string): StoredManifest {
+  const matches = candidates.filter(({ manifest }) => manifest.backupId.startsWith(id));
+  const [match] = matches;
+  if (match !== undefined && matches.length === 1) return match;
+  if (matches.length === 0) {
+    const whole = isBackupId(id) ? "of that id" : "whose id begins so";
+    return unknown(`"${id}"`, `there is no backup ${whole}`);
+  }
+  const ids = matches.slice(0, 3).map(({ manifest }) => manifest.backupId);
+  return unknown(`"${id}"`, `${matches.length} backups begin so: ${ids.join(", ")}...`);
+}
+
+function inScope(all: readonly StoredManifest[], scope: BackupScope): StoredManifest[] {
+  return all.filter(
+    ({ manifest }) =>
+      (scope.vmId === undefined || manifest.vmId === scope.vmId) &&
+      (scope.diskName === undefined || manifest.disk.name === scope.diskName),
+  );
+}
+
+/** True when `first` is the newer: by sequence within a chain, by the instant between chains. */
+function isAfter(first: StoredManifest, second: StoredManifest): boolean {
+  const [left, right] = [first.manifest, second.manifest];
+  if (left.parentId === right.backupId) return true;
+  if (right.parentId === left.backupId) return false;
+  return left.capturedAt > right.capturedAt;
+}
+
+function brokenLink(child: StoredManifest, why: string): IbackupError {
+  return corruptObject(manifestKey(child.manifest.backupId), why);
+}
+
+function unknown(which: string, why: string): never {
+  throw unknownBackup(which, why);
+}
+
+function unknownBackup(which: string, why: string): IbackupError {
+  return new IbackupError("BACKUP_UNKNOWN", `Cannot find the backup ${which}`, {
+    why,
+    fix: "run `ibackup list` to see the backups",
+  });
+}

@@ -1,0 +1,144 @@
+import { z } from "zod";
+import { isBackupId } from "./backup_id.ts";
+import { corruptObject } from "./corrupt.ts";
+import { type DocumentKind, decodeDocument, encodeDocument, type Sha256Hex } from "./document.ts";
+import { BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, DISK_BLOCKS_MAX } from "./limits.ts";
+
+const KIND: DocumentKind = { name: "manifest", version: 1 };
+
+const count = z.int().min(0);
+const blocks = z.int().min(0).max(DISK_BLOCKS_MAX);
+const sha256Name = z.string().regex(/^[0-9a-f]{64}$/, "is no SHA-256");
+const backupId = z.string().refine(isBackupId, "is no backup id");
+const instant = z.iso.datetime({ precision: 3 });
+const name = z.string().min(1).max(1024);
+
+const diskSchema = z.strictObject({
+  /** The name that the user gave: a device name alone proves nothing after a reboot. */
+  name,
+  sizeBytes: count,
+  logicalBlockBytes: z.int().min(512).max(BLOCK_BYTES_MAX),
+  identity: z.strictObject({ kind: z.enum(["serial", "wwn", "ptuuid", "name"]), value: name }),
+  partitionTableSha256: sha256Name.nullable(),
+});
+
+const trackingSchema = z.strictObject({
+  bootId: name,
+  /** UUID of the tracking session. */
+  session: name,
+  epoch: count,
+  hooks: z.array(name),
+  lostEvents: count,
+  taints: z.array(z.strictObject({ reason: name, count })),
+});
+
+/** An index object of the backup. Order matters: later ones override earlier ones. */
+const indexSchema = z.strictObject({
+  /** SHA-256 of the index object. */
+  name: sha256Name,
+  sizeBytes: z.int().min(1),
+  /** All blocks that it speaks of lie in `[firstBlock, firstBlock + blockCount)`. */
+  firstBlock: blocks,
+  blockCount: z.int().min(1).max(DISK_BLOCKS_MAX),
+  /** Data frames in it; zero records are not counted. */
+  frameCount: count,
+});
+
+const fieldsSchema = z.strictObject({
+  backupId,
+  vmId: name,
+  disk: diskSchema,
+  type: z.enum(["base", "incremental"]),
+  parentId: backupId.nullable(),
+  /** SHA-256 of the parent's whole manifest object: the parent cannot be replaced unnoticed. */
+  parentSha256: sha256Name.nullable(),
+  /** 0 for a base, the parent's plus 1 for an incremental. */
+  sequence: count,
+  /** The instant that the backup represents. */
+  capturedAt: instant,
+  startedAt: instant,
+  finishedAt: instant,
+  consistency: z.enum(["frozen", "quiet", "fuzzy"]),
+  gapCheck: z.strictObject({
+    verdict: z.enum(["base", "trusted", "compared"]),
+    reason: z.string(),
+  }),
+  tracking: trackingSchema.nullable(),
+  freezeMs: z.number().min(0).nullable(),
+  passes: z.int().min(1),
+  blockBytes: z.int().min(BLOCK_BYTES_MIN).max(BLOCK_BYTES_MAX),
+  blockCount: blocks,
+  /** Blocks that the backup holds, those of zeroes included; one read in two passes counts twice. */
+  blocksChanged: count,
+  blocksZero: count,
+  bytesRead: count,
+  /** Bytes of its packs and index objects. */
+  bytesStored: count,
+  indexes: z.array(indexSchema),
+  ibackupVersion: name,
+});
+
+const manifestSchema = fieldsSchema.superRefine((manifest, context) => {
+  for (const [holds, rule] of rulesOf(manifest)) {
+    if (!holds) context.addIssue({ code: "custom", message: rule });
+  }
+});
+
+/** What a backup is. The object that holds it, stored last, makes the backup exist. */
+export type Manifest = z.infer<typeof fieldsSchema>;
+export type ManifestIndex = z.infer<typeof indexSchema>;
+
+/** A manifest and the digest by which its children name it. */
+export interface StoredManifest {
+  manifest: Manifest;
+  /** SHA-256 of the whole object. */
+  sha256: string;
+}
+
+/** Facts that hold between fields. */
+function rulesOf(manifest: Manifest): [boolean, string][] {
+  const isBase = manifest.type === "base";
+  const { blockBytes, blockCount, disk } = manifest;
+  return [
+    [isBase === (manifest.parentId === null), "only a base has no parent"],
+    [isBase === (manifest.parentSha256 === null), "a parent is named by id and by SHA-256"],
+    [isBase === (manifest.sequence === 0), "a base has sequence 0, and nothing else has"],
+    [isBase === (manifest.gapCheck.verdict === "base"), "only a base has the verdict base"],
+    [manifest.parentId !== manifest.backupId, "a backup is not its own parent"],
+    [(blockBytes & (blockBytes - 1)) === 0, "blockBytes is a power of two"],
+    [blockCount === Math.ceil(disk.sizeBytes / blockBytes), "the blocks cover the disk, no more"],
+    [manifest.blocksZero <= manifest.blocksChanged, "blocks of zeroes are changed blocks"],
+    [
+      manifest.indexes.every((index) => index.firstBlock + index.blockCount <= blockCount),
+      "the index objects speak of blocks on the disk",
+    ],
+  ];
+}
+
+/**
+ * Checks the manifest first, as `decodeManifest` will: what is stored can be read.
+ *
+ * @throws Error when it breaks a rule, which is a bug.
+ */
+export function encodeManifest(manifest: Manifest, sha256: Sha256Hex): Uint8Array {
+  return encodeDocument(KIND, manifestSchema.parse(manifest), sha256);
+}
+
+/**
+ * @param stored `object`: its key, `manifests/<backupId>`. The id in the manifest has to be the
+ *   same, so that a manifest stored under another's name is noticed.
+ * @throws IbackupError CORRUPT_DATA, or REPOSITORY_FORMAT for a newer version.
+ */
+export function decodeManifest(
+  stored: { object: string; bytes: Uint8Array },
+  sha256: Sha256Hex,
+): Manifest {
+  const parsed = manifestSchema.safeParse(decodeDocument(KIND, stored, sha256));
+  if (!parsed.success) {
+    throw corruptObject(stored.object, z.prettifyError(parsed.error).replaceAll("\n", " "));
+  }
+  if (!stored.object.endsWith(`/${parsed.data.backupId}`)) {
+    throw corruptObject(stored.object, `it is the manifest of backup ${parsed.data.backupId}`);
+  }
+  return parsed.data;
+}
