@@ -1,5 +1,5 @@
 /** Reads blocks of a disk with O_DIRECT, several reads in flight. */
-import { constants } from "node:fs";
+import { constants, statSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import type { BlockExtent } from "../core/extent.ts";
 import { type DiskRead, planDiskReads } from "../core/read_plan.ts";
@@ -49,7 +49,8 @@ export async function openDiskReader(
 ): Promise<DiskReader> {
   try {
     // Never through the page cache: that of a block device does not see what a file system writes.
-    const handle = await open(disk.path, constants.O_RDONLY | constants.O_DIRECT);
+    const direct = statSync(disk.path).isBlockDevice() ? constants.O_DIRECT : 0;
+    const handle = await open(disk.path, constants.O_RDONLY | direct);
     return new DirectReader(handle, disk, blockBytes);
   } catch (error) {
     const denied = ["EACCES", "EPERM"].includes((error as { code?: string }).code ?? "");

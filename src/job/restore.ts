@@ -1,0 +1,225 @@
+/** Writes a backup back to a device, into an image file, or to standard output. */
+import { statSync } from "node:fs";
+import type { Writable } from "node:stream";
+import type { BlockSet } from "../core/block_set.ts";
+import { type BackupChoice, chainOf, selectBackup } from "../core/chain.ts";
+import type { Manifest, StoredManifest } from "../core/manifest.ts";
+import { describeDevice } from "../disk/block_device.ts";
+import { mountsOf } from "../disk/mounts.ts";
+import { openDeviceTarget, openFileTarget, type RestoreTarget } from "../disk/restore_target.ts";
+import { IbackupError } from "../errors.ts";
+import { type Damage, planReads, type ReadSummary, readBlocks } from "../repo/block_reader.ts";
+import type { Repository } from "../repo/repository.ts";
+import { findDifferences } from "./compare_content.ts";
+import type { JobContext } from "./context.ts";
+import { streamBackup } from "./restore_stream.ts";
+import { type Applied, applyPieces } from "./restore_write.ts";
+import { isSameDisk } from "./succession.ts";
+import { openTargetKernel } from "./target_kernel.ts";
+
+export interface RestoreOptions {
+  backup: BackupChoice;
+  /** This machine, to tell whether the target is the disk that was backed up. */
+  vmId: string;
+  /** A block device, a file, or "-" for standard output. */
+  target: string;
+  /** Read the target first and write only what differs. */
+  changedOnly: boolean;
+  /** Apply base and incrementals one after another, as they were taken. */
+  replay: boolean;
+  /** Read everything back and compare it. */
+  verify: boolean;
+  /** Restore what can be restored where objects are damaged. */
+  partial: boolean;
+  dryRun: boolean;
+  /** Overwrite the source itself, or replace a file. */
+  force: boolean;
+}
+
+export interface RestoreResult {
+  backupId: string;
+  target: string;
+  dryRun: boolean;
+  sizeBytes: number;
+  /** Backups that the restored state is made of, base first. */
+  chain: string[];
+  /** Ranged reads of packs that it takes, and their bytes. */
+  requests: number;
+  bytesFetched: number;
+  bytesWritten: number;
+  bytesZeroed: number;
+  /** Null when it was not asked for. */
+  verified: boolean | null;
+  damaged: Damage[];
+  durationMs: number;
+}
+
+/** What the steps of one restore share. */
+export interface Restore {
+  context: JobContext;
+  options: RestoreOptions;
+  repository: Repository;
+  chain: StoredManifest[];
+  manifest: Manifest;
+  plan: ReadSummary;
+  damaged: Damage[];
+}
+
+/**
+ * @throws IbackupError; a device may then be half written, which the error says, and a new file is
+ *   removed. Damaged data are never written: CORRUPT_DATA, or with `partial` left out and named.
+ */
+export async function restoreBackup(
+  context: JobContext,
+  options: RestoreOptions,
+): Promise<RestoreResult> {
+  const startedMs = context.clock.monotonicMs();
+  const repository = await context.openRepository();
+  const backups = await repository.manifests();
+  const { manifest } = selectBackup(backups, options.backup);
+  const chain = chainOf(backups, manifest.backupId);
+  const damaged: Damage[] = [];
+  const plan = await planReads(repository, chain, { onDamage: noteInto(damaged, options) });
+  const restore = { context, options, repository, chain, manifest, plan, damaged };
+  try {
+    const done = options.dryRun ? NOTHING_DONE : await run(restore);
+    return {
+      backupId: manifest.backupId,
+      target: options.target,
+      dryRun: options.dryRun,
+      sizeBytes: manifest.disk.sizeBytes,
+      chain: chain.map((stored) => stored.manifest.backupId),
+      requests: plan.requests,
+      bytesFetched: plan.bytesFetched,
+      ...done,
+      damaged,
+      durationMs: Math.round(context.clock.monotonicMs() - startedMs),
+    };
+  } finally {
+    context.progress.end();
+  }
+}
+
+type Done = Applied & { verified: boolean | null };
+const NOTHING_DONE: Done = { bytesWritten: 0, bytesZeroed: 0, verified: null };
+
+async function run(restore: Restore): Promise<Done> {
+  const { context, options, manifest } = restore;
+  if (options.target === "-") {
+    const applied = await streamBackup(restore, await standardOutput());
+    return { ...applied, verified: null };
+  }
+  const target = await openTarget(restore);
+  try {
+    context.progress.begin(`restoring to ${target.path}`, manifest.disk.sizeBytes);
+    const applied = await apply(restore, target);
+    const verified = options.verify ? await verify(restore, target) : null;
+    await target.finish();
+    return { ...applied, verified };
+  } finally {
+    await target.abandon();
+  }
+}
+
+async function apply(restore: Restore, target: RestoreTarget): Promise<Applied> {
+  const { context, options, repository, chain, damaged } = restore;
+  const read = { signal: context.signal, onDamage: noteInto(damaged, options) };
+  if (!options.replay) {
+    return await applyPieces(restore, target, {
+      pieces: readBlocks(repository, chain, read),
+      skipZeroes: target.startsZeroed,
+    });
+  }
+  const total = { bytesWritten: 0, bytesZeroed: 0 };
+  for (const index of chain.keys()) {
+    const pieces = readBlocks(repository, chain.slice(0, index + 1), { ...read, onlyOwn: true });
+    const skipZeroes = target.startsZeroed && index === 0;
+    const applied = await applyPieces(restore, target, { pieces, skipZeroes });
+    total.bytesWritten += applied.bytesWritten;
+    total.bytesZeroed += applied.bytesZeroed;
+  }
+  return total;
+}
+
+/** @throws IbackupError DIFFERENT when what was written does not read back the same. */
+async function verify(restore: Restore, target: RestoreTarget): Promise<boolean> {
+  const { context, options, repository, chain, manifest } = restore;
+  const { blockBytes, blockCount } = manifest;
+  context.progress.begin(`verifying ${target.path}`, manifest.disk.sizeBytes);
+  const onDamage = options.partial ? () => undefined : undefined;
+  const different = await findDifferences(
+    readBlocks(repository, chain, { signal: context.signal, onDamage }),
+    {
+      blockBytes,
+      blockCount,
+      readInto: ({ firstBlock }, bytes) => target.read(firstBlock * blockBytes, bytes),
+    },
+    (bytes) => context.progress.advance(bytes),
+  );
+  if (different.isEmpty) return true;
+  throw new IbackupError("DIFFERENT", `Cannot verify "${target.path}"`, {
+    why: `${different.count()} blocks read back otherwise than written, the first at byte ${firstByte(different, blockBytes)}`,
+    fix: "the target is not reliable: check it with `dmesg`, and restore to another one",
+  });
+}
+
+function firstByte(blocks: BlockSet, blockBytes: number): number {
+  for (const { firstBlock } of blocks.extents()) return firstBlock * blockBytes;
+  return 0;
+}
+
+async function openTarget(restore: Restore): Promise<RestoreTarget> {
+  const { context, options, manifest } = restore;
+  const { sizeBytes } = manifest.disk;
+  const { target: path, force, changedOnly } = options;
+  if (!statSync(path, { throwIfNoEntry: false })?.isBlockDevice()) {
+    return await openFileTarget(path, { sizeBytes, inPlace: changedOnly, force });
+  }
+  const device = describeDevice(path);
+  const [mount] = mountsOf(device);
+  if (mount !== undefined) {
+    throw new IbackupError("TARGET_BUSY", `Cannot restore to "${path}"`, {
+      why: `${mount.source} is mounted at ${mount.mountpoint}`,
+      fix: `unmount it (\`umount ${mount.mountpoint}\`), or name another target`,
+    });
+  }
+  if (isSource(manifest, options, device) && !force) {
+    throw new IbackupError("TARGET_BUSY", `Cannot restore to "${path}"`, {
+      why: "it is the disk that the backup was taken of, and all on it would be overwritten",
+      fix: "name another target, or add --force if that is what you want",
+    });
+  }
+  return await openDeviceTarget(device, {
+    sizeBytes,
+    kernel: (descriptor) => openTargetKernel(context, descriptor),
+  });
+}
+
+function isSource(
+  { disk, vmId }: Manifest,
+  options: RestoreOptions,
+  device: ReturnType<typeof describeDevice>,
+): boolean {
+  if (isSameDisk(disk, device)) return true;
+  const { kind, value } = device.identity;
+  return kind === "name" && disk.identity.value === value && vmId === options.vmId;
+}
+
+/** Collects damage where a partial restore was asked for; otherwise the first one is thrown. */
+function noteInto(
+  damaged: Damage[],
+  { partial }: RestoreOptions,
+): ((damage: Damage) => void) | undefined {
+  if (!partial) return undefined;
+  return (damage) => {
+    const seen = damaged.some(
+      ({ object, reason }) => object === damage.object && reason === damage.reason,
+    );
+    if (!seen) damaged.push(damage);
+  };
+}
+
+async function standardOutput(): Promise<Writable> {
+  const { stdout } = await import("node:process");
+  return stdout;
+}

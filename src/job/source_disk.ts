@@ -1,0 +1,116 @@
+/** A disk that is backed up: what it is, its lock, and the tracking of its writes. */
+import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
+import { join } from "node:path";
+import type { BlockSet } from "../core/block_set.ts";
+import type { TrackingFacts } from "../core/gap_check.ts";
+import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
+import { mountsOf } from "../disk/mounts.ts";
+import { assert } from "../errors.ts";
+import { HelperProcess } from "../tracker/helper_process.ts";
+import type { PendingSet } from "../tracker/pending.ts";
+import {
+  blockShiftFor,
+  collect,
+  readTrackingStatus,
+  type Session,
+  type Slot,
+  slotFor,
+} from "../tracker/tracker.ts";
+import type { JobContext } from "./context.ts";
+
+export class SourceDisk {
+  readonly device: BlockDevice;
+  readonly blockBytes: number;
+  readonly blockCount: number;
+  readonly session: Session | undefined;
+  readonly #helper: HelperProcess;
+  #slot: Slot | undefined;
+
+  constructor(device: BlockDevice, helper: HelperProcess, tracking: Partial<Tracking>) {
+    this.device = device;
+    this.#helper = helper;
+    this.session = tracking.slot && tracking.session;
+    this.#slot = tracking.slot;
+    const sectorsPerBlock = 2 ** blockShiftFor(device.sectorCount);
+    this.blockBytes = 512 * sectorsPerBlock;
+    this.blockCount = Math.ceil(device.sectorCount / sectorsPerBlock);
+  }
+
+  /** Undefined when the disk is not tracked, or was tracked at another size. */
+  get slot(): Slot | undefined {
+    return this.#slot;
+  }
+
+  /** What the gap check needs to know of the tracking, as of the last collect. */
+  get trackingFacts(): TrackingFacts | undefined {
+    if (this.session === undefined || this.#slot === undefined) return undefined;
+    return {
+      bootId: this.session.bootId,
+      session: `${this.session.id}-${this.#slot.attachment}`,
+      diskSequence: this.device.diskSequence,
+      taints: this.#slot.taints,
+    };
+  }
+
+  /** Writes out what programs and file systems still hold back in memory. */
+  async sync(): Promise<void> {
+    const mountpoints = new Set(mountsOf(this.device).map(({ mountpoint }) => mountpoint));
+    for (const mountpoint of mountpoints) {
+      await this.#helper.ask({ name: "syncRequest", fields: {}, tail: mountpoint });
+    }
+    const descriptor = openSync(this.device.path, "r");
+    try {
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+
+  /** Begins a new epoch of the pending set and moves the kernel's dirty bits into it. */
+  async collect(pending: PendingSet): Promise<BlockSet> {
+    assert(this.session !== undefined && this.#slot !== undefined, "the disk is tracked");
+    const from = { slot: this.#slot, session: this.session.id };
+    const { blocks, slot } = await collect(this.#helper, from, pending.beginEpoch());
+    this.#slot = slot;
+    // What frames may have lost, the pending file has.
+    return blocks ?? pending.readEpoch();
+  }
+
+  async close(): Promise<void> {
+    await this.#helper.close();
+  }
+}
+
+interface Tracking {
+  session: Session | undefined;
+  slot: Slot | undefined;
+}
+
+/**
+ * Opens and locks a disk; the lock is the helper's, and goes when either process ends.
+ * @throws IbackupError LOCKED when another ibackup works on the disk.
+ */
+export async function openSourceDisk(context: JobContext, path: string): Promise<SourceDisk> {
+  const device = describeDevice(path);
+  const helper = new HelperProcess({ path: await context.helper(), args: context.helperArgs });
+  try {
+    await helper.ask({ name: "lockRequest", fields: {}, tail: lockFileOf(context, device) });
+    return new SourceDisk(device, helper, await findTracking(helper, device));
+  } catch (error) {
+    await helper.close();
+    throw error;
+  }
+}
+
+async function findTracking(helper: HelperProcess, device: BlockDevice): Promise<Tracking> {
+  const status = await readTrackingStatus(helper);
+  const slot = slotFor(status, device);
+  const sameSize = slot?.sectorCount === device.sectorCount;
+  return { session: status.session, slot: sameSize ? slot : undefined };
+}
+
+function lockFileOf(context: JobContext, device: BlockDevice): string {
+  const folder = join(context.runtimeDir(), "locks");
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return join(folder, `${device.major}-${device.minor}`);
+}
