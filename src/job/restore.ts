@@ -2,39 +2,20 @@
 import { statSync } from "node:fs";
 import type { Writable } from "node:stream";
 import type { BlockSet } from "../core/block_set.ts";
-import { type BackupChoice, chainOf, selectBackup } from "../core/chain.ts";
-import type { Manifest, StoredManifest } from "../core/manifest.ts";
+import { chainOf, selectBackup } from "../core/chain.ts";
+import type { Manifest } from "../core/manifest.ts";
 import { describeDevice } from "../disk/block_device.ts";
 import { mountsOf } from "../disk/mounts.ts";
 import { openDeviceTarget, openFileTarget, type RestoreTarget } from "../disk/restore_target.ts";
 import { IbackupError } from "../errors.ts";
-import { type Damage, planReads, type ReadSummary, readBlocks } from "../repo/block_reader.ts";
-import type { Repository } from "../repo/repository.ts";
+import { type Damage, planReads, readBlocks } from "../repo/block_reader.ts";
 import { findDifferences } from "./compare_content.ts";
 import type { JobContext } from "./context.ts";
 import { streamBackup } from "./restore_stream.ts";
-import { type Applied, applyPieces } from "./restore_write.ts";
+import type { Applied, RestoreOptions, RestoreTask } from "./restore_task.ts";
+import { applyPieces } from "./restore_write.ts";
 import { isSameDisk } from "./succession.ts";
 import { openTargetKernel } from "./target_kernel.ts";
-
-export interface RestoreOptions {
-  backup: BackupChoice;
-  /** This machine, to tell whether the target is the disk that was backed up. */
-  vmId: string;
-  /** A block device, a file, or "-" for standard output. */
-  target: string;
-  /** Read the target first and write only what differs. */
-  changedOnly: boolean;
-  /** Apply base and incrementals one after another, as they were taken. */
-  replay: boolean;
-  /** Read everything back and compare it. */
-  verify: boolean;
-  /** Restore what can be restored where objects are damaged. */
-  partial: boolean;
-  dryRun: boolean;
-  /** Overwrite the source itself, or replace a file. */
-  force: boolean;
-}
 
 export interface RestoreResult {
   backupId: string;
@@ -52,17 +33,6 @@ export interface RestoreResult {
   verified: boolean | null;
   damaged: Damage[];
   durationMs: number;
-}
-
-/** What the steps of one restore share. */
-export interface Restore {
-  context: JobContext;
-  options: RestoreOptions;
-  repository: Repository;
-  chain: StoredManifest[];
-  manifest: Manifest;
-  plan: ReadSummary;
-  damaged: Damage[];
 }
 
 /**
@@ -103,7 +73,7 @@ export async function restoreBackup(
 type Done = Applied & { verified: boolean | null };
 const NOTHING_DONE: Done = { bytesWritten: 0, bytesZeroed: 0, verified: null };
 
-async function run(restore: Restore): Promise<Done> {
+async function run(restore: RestoreTask): Promise<Done> {
   const { context, options, manifest } = restore;
   if (options.target === "-") {
     const applied = await streamBackup(restore, await standardOutput());
@@ -121,7 +91,7 @@ async function run(restore: Restore): Promise<Done> {
   }
 }
 
-async function apply(restore: Restore, target: RestoreTarget): Promise<Applied> {
+async function apply(restore: RestoreTask, target: RestoreTarget): Promise<Applied> {
   const { context, options, repository, chain, damaged } = restore;
   const read = { signal: context.signal, onDamage: noteInto(damaged, options) };
   if (!options.replay) {
@@ -142,7 +112,7 @@ async function apply(restore: Restore, target: RestoreTarget): Promise<Applied> 
 }
 
 /** @throws IbackupError DIFFERENT when what was written does not read back the same. */
-async function verify(restore: Restore, target: RestoreTarget): Promise<boolean> {
+async function verify(restore: RestoreTask, target: RestoreTarget): Promise<boolean> {
   const { context, options, repository, chain, manifest } = restore;
   const { blockBytes, blockCount } = manifest;
   context.progress.begin(`verifying ${target.path}`, manifest.disk.sizeBytes);
@@ -168,7 +138,7 @@ function firstByte(blocks: BlockSet, blockBytes: number): number {
   return 0;
 }
 
-async function openTarget(restore: Restore): Promise<RestoreTarget> {
+async function openTarget(restore: RestoreTask): Promise<RestoreTarget> {
   const { context, options, manifest } = restore;
   const { sizeBytes } = manifest.disk;
   const { target: path, force, changedOnly } = options;

@@ -4,14 +4,13 @@ import type { Writable } from "node:stream";
 import { cutExtents } from "../core/read_plan.ts";
 import { IbackupError } from "../errors.ts";
 import { readBlocks } from "../repo/block_reader.ts";
-import type { Restore } from "./restore.ts";
-import type { Applied } from "./restore_write.ts";
+import type { Applied, RestoreTask } from "./restore_task.ts";
 
 /** Pieces come in the order of the packs, so a region is put together in memory. */
 const REGION_BYTES = 64 << 20;
 
 /** @throws IbackupError USAGE where the order of a stream rules out what was asked for. */
-export async function streamBackup(restore: Restore, output: Writable): Promise<Applied> {
+export async function streamBackup(restore: RestoreTask, output: Writable): Promise<Applied> {
   const { context, options, repository, chain, manifest } = restore;
   if (options.changedOnly || options.verify || options.replay || options.partial) {
     throw new IbackupError("USAGE", "Cannot restore to standard output in that way", {

@@ -5,12 +5,7 @@ import { forEachConcurrently } from "../core/pool.ts";
 import { cutExtents } from "../core/read_plan.ts";
 import type { RestoreTarget } from "../disk/restore_target.ts";
 import type { Piece } from "../repo/block_reader.ts";
-import type { Restore } from "./restore.ts";
-
-export interface Applied {
-  bytesWritten: number;
-  bytesZeroed: number;
-}
+import type { Applied, RestoreTask } from "./restore_task.ts";
 
 export interface PiecesToApply {
   pieces: AsyncIterable<Piece>;
@@ -24,7 +19,7 @@ const BYTES_PER_STEP = 4 << 20;
 
 /** @returns What was written, which with `changedOnly` is only what differed. */
 export async function applyPieces(
-  { context, options, manifest }: Restore,
+  { context, options, manifest }: RestoreTask,
   target: RestoreTarget,
   { pieces, skipZeroes }: PiecesToApply,
 ): Promise<Applied> {

@@ -1,0 +1,41 @@
+/** What a restore is asked for, and what its steps share. */
+import type { BackupChoice } from "../core/chain.ts";
+import type { Manifest, StoredManifest } from "../core/manifest.ts";
+import type { Damage, ReadSummary } from "../repo/block_reader.ts";
+import type { Repository } from "../repo/repository.ts";
+import type { JobContext } from "./context.ts";
+
+export interface RestoreOptions {
+  backup: BackupChoice;
+  /** This machine, to tell whether the target is the disk that was backed up. */
+  vmId: string;
+  /** A block device, a file, or "-" for standard output. */
+  target: string;
+  /** Read the target first and write only what differs. */
+  changedOnly: boolean;
+  /** Apply base and incrementals one after another, as they were taken. */
+  replay: boolean;
+  /** Read everything back and compare it. */
+  verify: boolean;
+  /** Restore what can be restored where objects are damaged. */
+  partial: boolean;
+  dryRun: boolean;
+  /** Overwrite the source itself, or replace a file. */
+  force: boolean;
+}
+
+/** What the steps of one restore share. */
+export interface RestoreTask {
+  context: JobContext;
+  options: RestoreOptions;
+  repository: Repository;
+  chain: StoredManifest[];
+  manifest: Manifest;
+  plan: ReadSummary;
+  damaged: Damage[];
+}
+
+export interface Applied {
+  bytesWritten: number;
+  bytesZeroed: number;
+}
