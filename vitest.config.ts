@@ -8,6 +8,8 @@ const results = "dist/test_results.json";
 export default defineConfig({
   test: {
     globalSetup: "test/leaks.ts",
+    // With it, `import { z } from "zod"` is undefined under Bun.
+    deps: { interopDefault: false },
     reporters: ["default", ["json", { outputFile: results }]],
     testTimeout: 60_000,
     hookTimeout: 120_000,
