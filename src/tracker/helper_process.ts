@@ -118,6 +118,11 @@ export class HelperProcess {
     return last as unknown as FrameOf<N>;
   }
 
+  /** Resolves when the helper has ended, for whatever reason. */
+  get ended(): Promise<void> {
+    return this.#exited;
+  }
+
   /** Closes the pipe and waits until the helper has ended. */
   async close(): Promise<void> {
     this.#failure ??= closedError("it was closed");

@@ -1,0 +1,87 @@
+/** What every command has: a line that says what it is for, examples, exit statuses. */
+import type { Settings } from "../config/settings.ts";
+import { type ErrorCode, IbackupError } from "../errors.ts";
+import type { JobContext } from "../job/context.ts";
+import { Command, type CommandUnknownOpts } from "./commander.ts";
+import { exitStatusHelp } from "./exit_statuses.ts";
+
+export interface Session {
+  context: JobContext;
+  settings: Settings;
+  /** For a command that prints as it goes; most print their result instead. */
+  writeLine(line: string): void;
+}
+
+/** What a command found or did. Printing it is the last thing that happens. */
+export interface Result {
+  /** The document that `--json` prints. */
+  json: unknown;
+  /** For standard output, without the last newline; empty for nothing. Not printed with `--json`. */
+  text: string;
+  /** For standard error. Not printed with `--json`. */
+  note?: string;
+  /** When the command ran through and has bad news: `compare` found a difference. */
+  status?: ErrorCode;
+}
+
+/** Gives a command its context, prints its result, and clears up. */
+export type Run = (action: (session: Session) => Promise<Result>) => Promise<void>;
+
+export interface CommandText {
+  name: string;
+  /** One line, without a full stop. */
+  summary: string;
+  /** What the summary leaves open: paragraphs. */
+  details?: string;
+  examples: readonly string[];
+  /** Those that not every command has. */
+  statuses: readonly ErrorCode[];
+}
+
+/** A command without options, arguments and action, with its help. */
+export function newCommand({ name, summary, details, examples, statuses }: CommandText) {
+  const command = new Command(name).summary(summary);
+  const sentence = `${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`;
+  command.description(details === undefined ? sentence : `${sentence}\n\n${details}`);
+  const shown = examples.map((example) => `  ${example}`).join("\n");
+  command.addHelpText("after", `\nExamples:\n${shown}\n\n${exitStatusHelp(statuses)}`);
+  applyRules(command);
+  return command;
+}
+
+/** Errors are thrown, not printed, and help shows the options that every command has. */
+export function applyRules(command: CommandUnknownOpts): void {
+  command.helpOption("-h, --help", "show this help");
+  command.configureHelp({ showGlobalOptions: true, helpWidth: 100 });
+  command.exitOverride((error) => {
+    // Help and version are "errors" of status 0; no command at all asks for help.
+    if (error.exitCode === 0 || error.code === "commander.help") throw error;
+    throw usageError(command, error.message);
+  });
+}
+
+/** The devices that a command works on: those named, else those of the config file. */
+export function chooseDevices(named: readonly string[], settings: Settings): readonly string[] {
+  const devices = named.length > 0 ? named : settings.disks;
+  if (devices.length > 0) return [...new Set(devices)];
+  throw new IbackupError("USAGE", "Cannot tell which disk is meant", {
+    why: "no DEVICE was named, and the config file has no `disks`",
+    fix: "name one, such as /dev/vda; `lsblk` shows them",
+  });
+}
+
+/** @param message As commander words it: "error: unknown option '--jso'\n(Did you mean --json?)". */
+function usageError(command: CommandUnknownOpts, message: string): IbackupError {
+  const [reason = "", suggestion] = message.replace(/^error: /, "").split("\n");
+  const line = commandLine(command);
+  const help = `\`${line} --help\` shows what it takes`;
+  return new IbackupError("USAGE", `Cannot understand the arguments of \`${line}\``, {
+    why: reason,
+    fix: suggestion === undefined ? help : `${suggestion.replace(/^\((.*)\)$/, "$1")} ${help}`,
+  });
+}
+
+function commandLine(command: CommandUnknownOpts): string {
+  const parent = command.parent;
+  return parent === null ? command.name() : `${commandLine(parent)} ${command.name()}`;
+}

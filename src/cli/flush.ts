@@ -1,0 +1,129 @@
+import { formatBytes, formatCount, formatDuration } from "../core/units.ts";
+import { type ErrorCode, EXIT_STATUS, IbackupError } from "../errors.ts";
+import type { FlushResult } from "../job/flush.ts";
+import { chooseDevices, newCommand, type Result, type Run, type Session } from "./command.ts";
+import { Option } from "./commander.ts";
+import { REPOSITORY_STATUSES } from "./exit_statuses.ts";
+import { errorDocument, renderError } from "./render_error.ts";
+
+export function flushCommand(run: Run) {
+  return newCommand({
+    name: "flush",
+    summary: "back up what has changed since the last backup",
+    details: [
+      "The first backup of a disk is a base, the next ones are incrementals. Each DEVICE is backed up",
+      "after the other (default: `disks` of the config file); when one fails, the others are still tried,",
+      "and the exit status is that of the first failure. Prints the backup ids, one a line.",
+      "With --json one device gives one object; several give",
+      '{"flushes": [{"device", "backupId", ...} or {"device", "error"}]}.',
+    ].join("\n"),
+    examples: [
+      "ibackup flush /dev/vda --repo file:///srv/backup",
+      "ibackup flush --consistency quiet --json",
+    ],
+    statuses: [...REPOSITORY_STATUSES, ...FLUSH_STATUSES],
+  })
+    .argument("[device...]", "disks or partitions")
+    .option(
+      "--disk <name>",
+      "name of the disk in the repository (default: that of its last backup)",
+    )
+    .option("--base", "take a base, even where an incremental would do")
+    .option("--scan", "read and compare the whole disk, even where tracking can be trusted")
+    .addOption(
+      new Option("--consistency <least>", "the least that is accepted; less commits nothing")
+        .choices(["frozen", "quiet", "fuzzy"] as const)
+        .default("fuzzy" as const),
+    )
+    .action(async (named, { disk, base = false, scan = false, consistency }) => {
+      await run(async (session) => {
+        const devices = chooseDevices(named, session.settings);
+        if (disk !== undefined && devices.length > 1) throw ambiguousName(disk, devices.length);
+        const options = { base, scan, consistency };
+        const request = { ...options, ...(disk !== undefined && { diskName: disk }) };
+        const flushes = await flushAll(session, devices, request);
+        return resultOf(flushes, session);
+      });
+    });
+}
+
+const FLUSH_STATUSES = [
+  "NOT_PERMITTED",
+  "DEVICE",
+  "TRACKER",
+  "LOCKED",
+  "STORE_FULL",
+  "CORRUPT_DATA",
+  "CONSISTENCY",
+] as const satisfies readonly ErrorCode[];
+
+type Request = Omit<Parameters<typeof import("../job/flush.ts").flushDevice>[1], "device" | "vmId">;
+type Flushed = { device: string } & ({ result: FlushResult } | { error: unknown });
+
+async function flushAll(
+  { context, settings }: Session,
+  devices: readonly string[],
+  request: Request,
+): Promise<Flushed[]> {
+  const { flushDevice } = await import("../job/flush.ts");
+  const flushes: Flushed[] = [];
+  for (const device of devices) {
+    try {
+      const options = { ...request, device, vmId: settings.vmId };
+      flushes.push({ device, result: await flushDevice(context, options) });
+    } catch (error) {
+      // One disk fails like any command; of several, the others still deserve their backup.
+      if (devices.length === 1 || context.signal.aborted) throw error;
+      flushes.push({ device, error });
+      context.progress.message(renderError(error, context.version).trimEnd());
+    }
+  }
+  return flushes;
+}
+
+function resultOf(flushes: readonly Flushed[], { settings }: Session): Result {
+  const done = flushes.flatMap((flush) => ("result" in flush ? [flush] : []));
+  const failed = flushes.flatMap((flush) => ("error" in flush ? [flush.error] : []));
+  const [only] = done;
+  const isSingle = flushes.length === 1 && only !== undefined;
+  const [error] = failed;
+  return {
+    json: isSingle ? only.result : { flushes: flushes.map(documentOf) },
+    text: done.map(({ result }) => result.backupId).join("\n"),
+    note: settings.json ? "" : done.map(describe).join("\n"),
+    ...(error !== undefined && { status: codeOf(error) }),
+  };
+}
+
+function documentOf(flush: Flushed): object {
+  const { device } = flush;
+  return "result" in flush
+    ? { device, ...flush.result }
+    : { device, ...errorDocument(flush.error) };
+}
+
+function codeOf(error: unknown): ErrorCode {
+  const code = error instanceof IbackupError ? error.code : "INTERNAL";
+  return code in EXIT_STATUS ? code : "INTERNAL";
+}
+
+/** "/dev/vda: incremental, quiet, 12 blocks changed, 48 KiB read, 20 KiB stored, in 1.2 s". */
+function describe({ device, result }: { device: string; result: FlushResult }): string {
+  const parts = [
+    result.type,
+    result.consistency,
+    `${formatCount(result.blocksChanged, "block")} changed`,
+    `${formatBytes(result.bytesRead)} read`,
+    `${formatBytes(result.bytesStored)} stored`,
+    `in ${formatDuration(result.durationMs)}`,
+  ];
+  const { verdict, reason } = result.gapCheck;
+  return `${device}: ${parts.join(", ")} (${verdict}: ${reason})`;
+}
+
+function ambiguousName(disk: string, deviceCount: number): IbackupError {
+  return new IbackupError("USAGE", `Cannot call ${deviceCount} disks "${disk}"`, {
+    why: "a name in the repository stands for one disk",
+    fix: "flush one device at a time, or leave --disk out",
+  });
+}

@@ -1,0 +1,172 @@
+/** The command line as a whole: parse, run one command, print, and say the exit status. */
+import { DEFAULT_CONFIG_FILE, type GlobalOptions, type Settings } from "../config/settings.ts";
+import { EXIT_STATUS, IbackupError } from "../errors.ts";
+import type { JobContext } from "../job/context.ts";
+import { applyRules, type Result, type Run } from "./command.ts";
+import { Command, type CommandUnknownOpts, type OutputConfiguration } from "./commander.ts";
+import { compareCommand } from "./compare.ts";
+import { doctorCommand } from "./doctor.ts";
+import { allExitStatusHelp } from "./exit_statuses.ts";
+import { flushCommand } from "./flush.ts";
+import { initCommand } from "./init.ts";
+import { listCommand } from "./list.ts";
+import { errorDocument, renderError } from "./render_error.ts";
+import { restoreCommand } from "./restore.ts";
+import { showCommand } from "./show.ts";
+import { printable } from "./text.ts";
+import { trackCommand } from "./track.ts";
+import { verifyCommand } from "./verify.ts";
+
+/** What the program needs of the process that it runs in. */
+export interface Machine {
+  version: string;
+  environment: Readonly<Record<string, string | undefined>>;
+  /** Resolves when the text is on its way; a reader that went away is no failure. */
+  writeOut(text: string): Promise<void>;
+  writeError(text: string): Promise<void>;
+  openContext(settings: Settings): Promise<OpenContext>;
+}
+
+export interface OpenContext {
+  context: JobContext;
+  close(): Promise<void>;
+}
+
+/**
+ * Runs the command that the arguments name.
+ *
+ * @param args Without the names of the runtime and of the program.
+ * @returns The exit status. Every failure has been told.
+ */
+export async function runProgram(args: readonly string[], machine: Machine): Promise<number> {
+  const pending: Promise<void>[] = [];
+  let status = 0;
+  const run: Run = async (action) => {
+    const result = await runAction(machine, program.opts(), action);
+    await printResult(machine, result, program.opts());
+    if (result.status !== undefined) status = EXIT_STATUS[result.status];
+  };
+  const program = buildProgram(machine.version, run);
+  writeThrough(program, {
+    writeOut: (text) => pending.push(machine.writeOut(text)),
+    writeErr: (text) => pending.push(machine.writeError(text)),
+    outputError: () => undefined,
+  });
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (error) {
+    // Commander throws to end a run that has shown its help or version.
+    const isHelp = !(error instanceof IbackupError) && isCommanderError(error);
+    status = isHelp ? helpStatus(error) : await tellError(machine, error, isJson(args, program));
+  }
+  await Promise.all(pending);
+  return status;
+}
+
+function buildProgram(version: string, run: Run) {
+  const program = new Command("ibackup")
+    .description("Incremental block-level backup of a running Linux VM, in one binary.")
+    .version(version, "-V, --version", "print the version")
+    .helpCommand("help [command]", "show the help of a command")
+    .option("--repo <url>", "repository: file:///path or s3://bucket/prefix (or IBACKUP_REPO)")
+    .option(
+      "--config <file>",
+      `config file in TOML (default: ${DEFAULT_CONFIG_FILE}, if it exists)`,
+    )
+    .option(
+      "--vm <id>",
+      "VM of new backups (default: /etc/machine-id, else the host name); elsewhere, only backups of it",
+    )
+    .option("--json", "print exactly one JSON document on standard output")
+    .addHelpText("after", `\n${FOOTER}\n\n${allExitStatusHelp()}`);
+  applyRules(program);
+  for (const make of COMMANDS) program.addCommand(make(run));
+  return program;
+}
+
+const COMMANDS: readonly ((run: Run) => CommandUnknownOpts)[] = [
+  initCommand,
+  trackCommand,
+  flushCommand,
+  listCommand,
+  showCommand,
+  restoreCommand,
+  verifyCommand,
+  compareCommand,
+  doctorCommand,
+];
+
+const FOOTER = `Repository URLs:
+  file:///srv/backup
+  s3://bucket/prefix?endpoint=https://host:port&region=REGION&path-style=true
+  AWS credentials come from the environment, ~/.aws, or the machine's role, never from arguments.
+
+Config file:
+  repo = "file:///srv/backup"
+  vm = "web-1"
+  disks = ["/dev/vda"]
+  Arguments go before the environment, and the environment before the file. Only root, or the user
+  who runs ibackup, may be able to write it.
+
+Examples:
+  ibackup doctor --repo file:///srv/backup
+  ibackup track start /dev/vda && ibackup flush /dev/vda --repo file:///srv/backup`;
+
+async function runAction(
+  machine: Machine,
+  options: GlobalOptions,
+  action: Parameters<Run>[0],
+): Promise<Result> {
+  const { resolveSettings } = await import("../config/settings.ts");
+  const settings = resolveSettings(options, machine.environment);
+  const { context, close } = await machine.openContext(settings);
+  try {
+    return await action({
+      context,
+      settings,
+      writeLine: (line) => void machine.writeOut(`${line}\n`),
+    });
+  } catch (error) {
+    // Whatever failed because the user interrupted, it was the user.
+    throw context.signal.aborted ? context.signal.reason : error;
+  } finally {
+    context.progress.end();
+    await close();
+  }
+}
+
+async function printResult(
+  machine: Machine,
+  { json, text, note = "" }: Result,
+  options: GlobalOptions,
+): Promise<void> {
+  if (options.json) return machine.writeOut(`${JSON.stringify(json, null, 2)}\n`);
+  if (text !== "") await machine.writeOut(`${printable(text)}\n`);
+  if (note !== "") await machine.writeError(`${printable(note)}\n`);
+}
+
+async function tellError(machine: Machine, error: unknown, json: boolean): Promise<number> {
+  if (json) await machine.writeOut(`${JSON.stringify(errorDocument(error), null, 2)}\n`);
+  await machine.writeError(printable(renderError(error, machine.version)));
+  return EXIT_STATUS[error instanceof IbackupError ? error.code : "INTERNAL"];
+}
+
+/** Help that was asked for is success; help because no command was named is not. */
+function helpStatus({ exitCode }: { exitCode: number }): number {
+  return exitCode === 0 ? 0 : EXIT_STATUS.USAGE;
+}
+
+function isCommanderError(error: unknown): error is { code: string; exitCode: number } {
+  const { code } = error as { code?: unknown };
+  return typeof code === "string" && code.startsWith("commander.");
+}
+
+/** Arguments that were not understood may not have been parsed up to `--json`. */
+function isJson(args: readonly string[], program: { opts(): GlobalOptions }): boolean {
+  return program.opts().json === true || args.includes("--json");
+}
+
+function writeThrough(command: CommandUnknownOpts, outputs: OutputConfiguration): void {
+  command.configureOutput(outputs);
+  for (const child of command.commands) writeThrough(child, outputs);
+}

@@ -1,0 +1,151 @@
+/** What backups there are (figure 6 of the patent), and which one is meant. */
+import {
+  type BackupChoice,
+  type BackupScope,
+  chainOf,
+  newestOf,
+  selectBackup,
+} from "../core/chain.ts";
+import type { Manifest, StoredManifest } from "../core/manifest.ts";
+import { IbackupError } from "../errors.ts";
+import type { JobContext } from "./context.ts";
+
+/** One line of the catalogue. Scripts rely on these fields. */
+export interface CatalogueEntry {
+  backupId: string;
+  vmId: string;
+  disk: string;
+  type: Manifest["type"];
+  /** RFC 3339, UTC. */
+  capturedAt: string;
+  parentId: string | null;
+  consistency: Manifest["consistency"];
+  blocksChanged: number;
+  bytesStored: number;
+}
+
+export interface Catalogue {
+  /** Oldest first; a parent always before its children. */
+  backups: CatalogueEntry[];
+  /** A failure for each manifest that cannot be read. */
+  damaged: IbackupError[];
+}
+
+export async function listBackups(context: JobContext, scope: BackupScope): Promise<Catalogue> {
+  const { manifests, damaged } = await readManifests(context);
+  const backups = manifests
+    .map(({ manifest }) => entryOf(manifest))
+    .filter(({ vmId }) => scope.vmId === undefined || vmId === scope.vmId)
+    .filter(({ disk }) => scope.diskName === undefined || disk === scope.diskName);
+  return { backups, damaged };
+}
+
+export interface BackupDetails {
+  manifest: Manifest;
+  /** SHA-256 of the manifest object. */
+  manifestSha256: string;
+  /** Base first, this backup last. Null when the chain is broken; then `problem` says where. */
+  chain: string[] | null;
+  problem: string | null;
+}
+
+export async function showBackup(
+  context: JobContext,
+  request: BackupRequest,
+): Promise<BackupDetails> {
+  const { manifests, stored } = await find(context, request);
+  const details = { manifest: stored.manifest, manifestSha256: stored.sha256 };
+  try {
+    const chain = chainOf(manifests, stored.manifest.backupId);
+    return { ...details, chain: chain.map(({ manifest }) => manifest.backupId), problem: null };
+  } catch (error) {
+    if (!(error instanceof IbackupError)) throw error;
+    return { ...details, chain: null, problem: `${error.message}: ${error.why}` };
+  }
+}
+
+export interface BackupRequest {
+  choice: BackupChoice;
+  /** What the user named. */
+  scope: BackupScope;
+  /** This machine: its backups are meant when several machines have some. */
+  vmId: string;
+}
+
+/**
+ * The backup that is meant.
+ *
+ * @throws IbackupError BACKUP_UNKNOWN; USAGE when "latest" or a time could mean backups of several
+ *   disks; CORRUPT_DATA when it depends on a manifest that cannot be read.
+ */
+export async function findBackup(context: JobContext, request: BackupRequest): Promise<Manifest> {
+  return (await find(context, request)).stored.manifest;
+}
+
+async function find(context: JobContext, { choice, scope, vmId }: BackupRequest) {
+  const { manifests, damaged } = await readManifests(context);
+  if (choice !== "latest" && "id" in choice) {
+    return { manifests, stored: selectById(manifests, choice, damaged) };
+  }
+  // Which one is the newest nobody knows while one cannot be read.
+  if (damaged[0] !== undefined) throw damaged[0];
+  const narrowed = narrow(manifests, scope, vmId);
+  return { manifests, stored: selectBackup(manifests, choice, narrowed) };
+}
+
+/** An id names its backup wherever it is from. */
+function selectById(
+  manifests: readonly StoredManifest[],
+  choice: { id: string },
+  damaged: readonly IbackupError[],
+): StoredManifest {
+  const itself = damaged.find(({ message }) => message.includes(`manifests/${choice.id}`));
+  if (itself !== undefined) throw itself;
+  return selectBackup(manifests, choice);
+}
+
+/** Widens nothing: a scope that names a disk of this machine, or the only one there is. */
+function narrow(
+  manifests: readonly StoredManifest[],
+  scope: BackupScope,
+  ownVmId: string,
+): BackupScope {
+  const isOwn = newestOf(manifests, { ...scope, vmId: scope.vmId ?? ownVmId }) !== undefined;
+  const vmId = scope.vmId ?? (isOwn ? ownVmId : undefined);
+  const disks = new Set<string>();
+  for (const { manifest } of manifests) {
+    if (vmId !== undefined && manifest.vmId !== vmId) continue;
+    if (scope.diskName !== undefined && manifest.disk.name !== scope.diskName) continue;
+    disks.add(`--vm ${manifest.vmId} --disk ${manifest.disk.name}`);
+  }
+  if (disks.size <= 1) return { vmId, diskName: scope.diskName };
+  throw new IbackupError("USAGE", "Cannot tell which backup is meant", {
+    why: `there are backups of ${disks.size} disks: ${[...disks].slice(0, 5).join("; ")}`,
+    fix: "name the disk as shown, or the backup by its id",
+  });
+}
+
+async function readManifests(
+  context: JobContext,
+): Promise<{ manifests: StoredManifest[]; damaged: IbackupError[] }> {
+  const repository = await context.openRepository();
+  const damaged: IbackupError[] = [];
+  const manifests = await repository.manifests((error) => damaged.push(error));
+  return { manifests, damaged };
+}
+
+function entryOf(manifest: Manifest): CatalogueEntry {
+  const { backupId, vmId, disk, type, capturedAt, parentId } = manifest;
+  const { consistency, blocksChanged, bytesStored } = manifest;
+  return {
+    backupId,
+    vmId,
+    disk: disk.name,
+    type,
+    capturedAt,
+    parentId,
+    consistency,
+    blocksChanged,
+    bytesStored,
+  };
+}

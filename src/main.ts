@@ -1,0 +1,111 @@
+/**
+ * The composition root: gives the command line its process, and its jobs their context. What is
+ * large is loaded when a command needs it, so that `--version` answers at once.
+ */
+import { randomBytes } from "node:crypto";
+import process from "node:process";
+import packageJson from "../package.json" with { type: "json" };
+import { type Machine, type OpenContext, runProgram } from "./cli/program.ts";
+import { openProgress } from "./cli/progress_bar.ts";
+import type { Settings } from "./config/settings.ts";
+import { EXIT_STATUS, IbackupError, systemCodeOf } from "./errors.ts";
+import type { Repository } from "./repo/repository.ts";
+import type { Store } from "./store/store.ts";
+
+const { version } = packageJson;
+const { env, stderr, stdout } = process;
+const interruption = new AbortController();
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => {
+    // Asked twice: the user does not want to wait for things to be cleared up.
+    if (interruption.signal.aborted) process.exit(EXIT_STATUS.INTERRUPTED);
+    interruption.abort(interrupted(signal));
+  });
+}
+
+for (const stream of [stdout, stderr]) {
+  stream.on("error", (error) => {
+    if (systemCodeOf(error) !== "EPIPE") throw error;
+    interruption.abort(readerGone(error));
+  });
+}
+
+const machine: Machine = {
+  version,
+  environment: env,
+  writeOut: (text) => write(stdout, text),
+  writeError: (text) => write(stderr, text),
+  openContext,
+};
+
+process.exit(await runProgram(process.argv.slice(2), machine));
+
+async function openContext(settings: Settings): Promise<OpenContext> {
+  let store: Promise<Store> | undefined;
+  let repository: Promise<Repository> | undefined;
+  const openStore = (): Promise<Store> => {
+    store ??= import("./store/open.ts").then((it) => it.openStore(repositoryUrl(settings)));
+    return store;
+  };
+  const openRepository = (): Promise<Repository> => {
+    repository ??= Promise.all([import("./repo/repository.ts"), openStore()]).then(([it, opened]) =>
+      it.openRepository(opened),
+    );
+    return repository;
+  };
+  const { openRuntimeFolder } = await import("./job/runtime_folder.ts");
+  const context = {
+    openStore,
+    openRepository,
+    helper: async () => (await import("./runtime/embedded_helper.ts")).helperExecutable(),
+    helperArgs: helperArguments(),
+    runtimeDir: () => openRuntimeFolder(env["IBACKUP_RUNTIME_DIR"]),
+    progress: await openProgress(stderr),
+    clock: { now: () => new Date(), monotonicMs: () => performance.now() },
+    random: (bytes: number) => new Uint8Array(randomBytes(bytes)),
+    signal: interruption.signal,
+    version,
+  };
+  const close = async (): Promise<void> => {
+    // A store that could not be opened has been reported, and has nothing to close.
+    await store?.then((opened) => opened.close()).catch(() => undefined);
+  };
+  return { context, close };
+}
+
+/** Tests pin their hooks elsewhere than the machine's own ibackup does. */
+function helperArguments(): string[] {
+  const folder = env["IBACKUP_PIN_DIR"];
+  return folder === undefined ? [] : ["--pins", folder];
+}
+
+function repositoryUrl({ repo }: Settings): string {
+  if (repo !== undefined) return repo;
+  throw new IbackupError("USAGE", "Cannot tell which repository is meant", {
+    why: "neither --repo, IBACKUP_REPO, nor `repo` in the config file names one",
+    fix: "add --repo file:///srv/backup or --repo s3://bucket/prefix",
+  });
+}
+
+/** Resolves when the text was handed over; that nobody reads it any more is no failure. */
+function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
+  return new Promise((resolve) => {
+    stream.write(text, () => resolve());
+  });
+}
+
+function interrupted(signal: string): IbackupError {
+  return new IbackupError("INTERRUPTED", "Interrupted", {
+    why: `ibackup was sent ${signal}`,
+    fix: "run the command again; what was not finished does not count",
+  });
+}
+
+function readerGone(cause: unknown): IbackupError {
+  return new IbackupError("IO", "Cannot write to standard output", {
+    why: "whoever read it has gone",
+    fix: "see why the next command of the pipe ended",
+    cause,
+  });
+}
