@@ -4,7 +4,7 @@
  * A device name alone proves nothing after a reboot, so `identity` prefers what stays with the
  * disk: its serial number, then its world-wide name, then the id of its partition table.
  */
-import { readdirSync, readFileSync, realpathSync, type Stats, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, realpathSync, type Stats, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { IbackupError, messageOf, systemCodeOf } from "../errors.ts";
 import { readPartitionTableId } from "./partition_table.ts";
@@ -66,7 +66,7 @@ export function describeDevice(path: string): BlockDevice {
     sizeBytes: sectorCount * 512,
     logicalBlockBytes: numberIn(wholeFolder, "queue/logical_block_size") ?? 512,
     readOnly: readSysfs(folder, "ro") === "1",
-    bioBased: !exists(join(wholeFolder, "mq")),
+    bioBased: !existsSync(join(wholeFolder, "mq")),
     zoned: readSysfs(wholeFolder, "queue/zoned") ?? "none",
     dax: readSysfs(wholeFolder, "queue/dax") === "1",
     countsWrites: readSysfs(wholeFolder, "queue/iostats") !== "0",
@@ -85,7 +85,7 @@ export function dependentsOf(device: BlockDevice): string[] {
       visit(realpathSync(join("/sys/class/block", holder)));
     }
     for (const child of listFolder(folder)) {
-      if (!exists(join(folder, child, "partition"))) continue;
+      if (!existsSync(join(folder, child, "partition"))) continue;
       found.add(child);
       visit(join(folder, child));
     }
@@ -184,8 +184,4 @@ function listFolder(folder: string): string[] {
     if (systemCodeOf(error) === "ENOENT") return [];
     throw error;
   }
-}
-
-function exists(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
