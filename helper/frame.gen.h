@@ -8,6 +8,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are little-end
 
 #define FRAME_VERSION 1
 #define FRAME_PAYLOAD_BYTES_MAX 65536
+#define FRAME_SLOT_ALL 4294967295u
 
 enum frame_type {
 	FRAME_HELLO_REQUEST = 1,
@@ -37,7 +38,7 @@ enum frame_hook {
 	FRAME_HOOK_BUFFER = 2,
 };
 
-enum frame_error {
+enum frame_error_code {
 	FRAME_ERROR_CODE_BAD_REQUEST = 1,
 	FRAME_ERROR_CODE_NOT_PERMITTED = 2,
 	FRAME_ERROR_CODE_NO_BTF = 3,
@@ -107,7 +108,7 @@ _Static_assert(sizeof(struct frame_hello) == 8, "it has no padding");
 
 struct frame_error {
 	uint32_t code;
-	uint32_t errno;
+	uint32_t errno_;
 };
 _Static_assert(sizeof(struct frame_error) == 8, "it has no padding");
 

@@ -14,6 +14,7 @@ import {
   HEADER,
   HOOK,
   PAYLOAD_BYTES_MAX,
+  SLOT_ALL,
 } from "../src/frame/layout.ts";
 
 const HEADER_FILE = new URL("../helper/frame.gen.h", import.meta.url);
@@ -32,13 +33,18 @@ function snake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
+/** As a member of a struct: `errno` is a macro in C. */
+function member(name: string): string {
+  return name === "errno" ? "errno_" : snake(name);
+}
+
 function bytesOf(fields: Fields): number {
   return Object.values(fields).reduce((sum, type) => sum + BYTES[type], 0);
 }
 
 function struct(name: string, fields: Fields): string {
   if (Object.keys(fields).length === 0) return "";
-  const members = Object.entries(fields).map(([key, type]) => `\t${C_TYPE[type]} ${snake(key)};`);
+  const members = Object.entries(fields).map(([key, type]) => `\t${C_TYPE[type]} ${member(key)};`);
   const size = bytesOf(fields);
   return [
     `struct ${name} {`,
@@ -88,10 +94,11 @@ function generate(): string {
     "",
     `#define FRAME_VERSION ${FRAME_VERSION}`,
     `#define FRAME_PAYLOAD_BYTES_MAX ${PAYLOAD_BYTES_MAX}`,
+    `#define FRAME_SLOT_ALL ${SLOT_ALL}u`,
     "",
     enumeration("frame_type", "FRAME_", types) +
       enumeration("frame_hook", "FRAME_HOOK_", HOOK) +
-      enumeration("frame_error", "FRAME_ERROR_CODE_", ERROR_CODE) +
+      enumeration("frame_error_code", "FRAME_ERROR_CODE_", ERROR_CODE) +
       struct("frame_header", HEADER) +
       frames.map(([name, layout]) => structsOf(name, layout)).join("") +
       "/* Bytes of the fixed fields, and of one piece of the tail: 0 where there is none. */",

@@ -82,14 +82,18 @@ export const FRAMES = {
       reserved: "u32",
     },
   },
-  /** Stop tracking a slot; with the last slot everything pinned goes. Answer: `done`. */
+  /**
+   * Stop tracking a slot; with the last slot everything pinned goes. SLOT_ALL removes all at once,
+   * also a broken session, and finding nothing is fine. Answer: `done`.
+   */
   detachRequest: { type: 3, fields: { slot: "u32", reserved: "u32" } },
   /** Answer: `session` (sessionHigh = sessionLow = 0: none), one `slot` per slot, then `done`. */
   statusRequest: { type: 4, fields: {} },
   /**
    * Move the bits of a slot out of the kernel: first OR them into each of the pending files named
    * in the tail, then clear them. Bits set meanwhile stay. `session` must match.
-   * Answer: `bitmap` frames (what was moved, non-zero words only), then `slot`, then `done`.
+   * Answer: `bitmap` frames (what was moved: runs that begin and end with a non-zero word), then
+   * `slot`, then `done`.
    */
   collectRequest: {
     type: 5,
@@ -181,6 +185,9 @@ export const FRAMES = {
     },
   },
 } as const satisfies Record<string, FrameLayout>;
+
+/** In `detachRequest`: every slot. */
+export const SLOT_ALL = 0xffff_ffff;
 
 export const HOOK = { block: 1, buffer: 2 } as const;
 

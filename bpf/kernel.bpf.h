@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The kernel: the fields that are read, and one accessor for each difference between versions.
+ *
+ * A difference is told by BTF, never by the version: distributions backport. `___` starts a
+ * flavour, which libbpf drops when it looks for the struct in the running kernel.
+ */
+#ifndef IBACKUP_KERNEL_BPF_H
+#define IBACKUP_KERNEL_BPF_H
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "tracker.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct gendisk {
+	int major;
+	int first_minor;
+};
+
+struct request_queue {
+	struct gendisk *disk;
+};
+
+struct block_device {
+	struct gendisk *bd_disk;
+	__u64 bd_start_sect;
+	__u64 bd_nr_sectors;
+};
+
+struct bvec_iter {
+	__u64 bi_sector;
+	__u32 bi_size; /* bytes */
+};
+
+struct bio {
+	struct bio *bi_next;
+	struct block_device *bi_bdev;
+	__u32 bi_opf;
+	struct bvec_iter bi_iter;
+};
+
+struct request {
+	struct request_queue *q;
+	__u32 cmd_flags;
+	__u32 __data_len; /* bytes */
+	__u64 __sector;
+	struct bio *bio;
+};
+
+struct buffer_head {
+	__u64 b_blocknr; /* in units of b_size, from the start of b_bdev */
+	__u64 b_size;
+	struct block_device *b_bdev;
+};
+
+struct request___before_5_17 {
+	struct gendisk *rq_disk;
+};
+
+struct bio___before_5_12 {
+	struct gendisk *bi_disk;
+};
+
+struct hd_struct {
+	__u64 start_sect;
+	__u64 nr_sects;
+};
+
+struct block_device___before_5_11 {
+	struct hd_struct *bd_part;
+};
+
+struct inode {
+	__s64 i_size;
+};
+
+struct block_device___before_5_16 {
+	struct inode *bd_inode;
+};
+
+#pragma clang attribute pop
+
+#define SECTOR_SHIFT 9
+
+/* The operation is the low byte of the flags of a request or bio. These numbers never changed. */
+#define REQ_OP_MASK 0xff
+#define REQ_OP_DISCARD 3
+/* From here on: commands that user space or a driver made, with no sector the kernel knows. */
+#define REQ_OP_PASSTHROUGH 32
+
+/* Every operation that sends data or changes them is odd: "Bit 0 is the direction bit". */
+static __always_inline bool op_writes(__u32 op)
+{
+	return op & 1;
+}
+
+/*
+ * Where the tracepoints have their request or bio: set by the helper, from the BTF of the kernel.
+ *
+ * a54895fa057c "block: remove the request_queue to argument request based tracepoints" (5.11, and
+ * the 5.10 stable series) and e8a676d61c07 "block: simplify and extended the block_bio_merge
+ * tracepoint class" (5.11) took away a first argument `struct request_queue *`.
+ */
+const volatile bool issue_has_queue;
+const volatile bool bio_queue_has_queue;
+
+static __always_inline struct request *issued_request(struct bpf_raw_tracepoint_args *ctx)
+{
+	if (issue_has_queue)
+		return (struct request *)ctx->args[1];
+	return (struct request *)ctx->args[0];
+}
+
+static __always_inline struct bio *queued_bio(struct bpf_raw_tracepoint_args *ctx)
+{
+	if (bio_queue_has_queue)
+		return (struct bio *)ctx->args[1];
+	return (struct bio *)ctx->args[0];
+}
+
+static __always_inline __u32 device_of(struct gendisk *disk)
+{
+	return TRACKER_DEVICE(BPF_CORE_READ(disk, major), BPF_CORE_READ(disk, first_minor));
+}
+
+/*
+ * f3fa33acca9f "block: remove the ->rq_disk field in struct request" (5.17).
+ * The queue had no disk before 5.15, and has none on an admin queue: then device 0 is read.
+ */
+static __always_inline __u32 request_device(struct request *rq)
+{
+	struct request___before_5_17 *old = (void *)rq;
+
+	if (bpf_core_field_exists(old->rq_disk))
+		return device_of(BPF_CORE_READ(old, rq_disk));
+	return device_of(BPF_CORE_READ(rq, q, disk));
+}
+
+/* 309dca309fc3 "block: store a block_device pointer in struct bio" (5.12). */
+static __always_inline __u32 bio_device(struct bio *bio)
+{
+	struct bio___before_5_12 *old = (void *)bio;
+
+	if (bpf_core_field_exists(old->bi_disk))
+		return device_of(BPF_CORE_READ(old, bi_disk));
+	return device_of(BPF_CORE_READ(bio, bi_bdev, bd_disk));
+}
+
+/* 0d02129e76ed "block: merge struct block_device and struct hd_struct" (5.11). */
+static __always_inline __u64 partition_start(struct block_device *device)
+{
+	struct block_device___before_5_11 *old = (void *)device;
+
+	if (bpf_core_field_exists(old->bd_part))
+		return BPF_CORE_READ(old, bd_part, start_sect);
+	return BPF_CORE_READ(device, bd_start_sect);
+}
+
+/* As above; "block: cache inode size in bdev" (5.16) then gave the device its own size. */
+static __always_inline __u64 partition_sectors(struct block_device *device)
+{
+	struct block_device___before_5_11 *oldest = (void *)device;
+	struct block_device___before_5_16 *old = (void *)device;
+
+	if (bpf_core_field_exists(device->bd_nr_sectors))
+		return BPF_CORE_READ(device, bd_nr_sectors);
+	if (bpf_core_field_exists(oldest->bd_part))
+		return BPF_CORE_READ(oldest, bd_part, nr_sects);
+	return (__u64)BPF_CORE_READ(old, bd_inode, i_size) >> SECTOR_SHIFT;
+}
+
+#endif

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The maps, and marking ranges of sectors in them.
+ *
+ * Whatever cannot be marked is counted as a taint: the bitmap may say too much, never too little
+ * without saying so.
+ *
+ * This source is compiled twice. The legacy object (IBACKUP_LEGACY) is for kernels without atomic
+ * OR (5.12) or bpf_loop (5.17). It keeps a byte for each block, so that plain stores do.
+ */
+#ifndef IBACKUP_MARK_BPF_H
+#define IBACKUP_MARK_BPF_H
+
+#include "kernel.bpf.h"
+
+struct bitmap {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	__uint(max_entries, 1); /* the helper makes each with as many words as its device needs */
+	__type(key, __u32);
+	__type(value, __u64);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SLOTS_MAX);
+	__type(key, __u32);
+	__array(values, struct bitmap);
+} bitmaps SEC(".maps");
+
+/* Not preallocated: an entry that was replaced may still be read until a grace period is over. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, struct disk);
+} disks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct session);
+} session SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, BIOS_MAX);
+	__type(key, __u64);
+	__type(value, struct bio_range);
+} bios SEC(".maps");
+
+/* Adds to one counter of a slot. Atomic: an interrupt may run the other program on this CPU. */
+#define COUNT(slot_number, field, amount)                                                 \
+	({                                                                                \
+		__u32 counted_slot = (slot_number);                                       \
+		struct counters *counted = bpf_map_lookup_elem(&counters, &counted_slot); \
+                                                                                          \
+		if (counted)                                                              \
+			__sync_fetch_and_add(&counted->field, (amount));                  \
+	})
+
+static __always_inline bool somebody_listens(void)
+{
+	__u32 key = 0;
+	struct session *now = bpf_map_lookup_elem(&session, &key);
+
+	return now && now->listening;
+}
+
+#ifdef IBACKUP_LEGACY
+
+#define BLOCKS_PER_WORD 8
+#define WORD_ALL 0x0101010101010101ULL
+/* The blocks of a word from, and up to and including, this one. */
+#define MASK_FROM(block) (WORD_ALL << ((block) % 8 * 8))
+#define MASK_UP_TO(block) (WORD_ALL >> (56 - (block) % 8 * 8))
+
+/* One call of mark_blocks() verifies a loop of this many words; more blocks take more calls. */
+#define WORDS_PER_CALL 1024
+#define CALLS_MAX 136
+
+/* Returns the bytes that were not set before. Only bytes that have to be set are stored to. */
+static __always_inline __u64 set_in_word(__u64 *word, __u64 mask)
+{
+	__u64 fresh = mask & ~*(volatile __u64 *)word;
+
+	if (!fresh)
+		return 0;
+	if (mask == WORD_ALL) {
+		*(volatile __u64 *)word = WORD_ALL;
+		return fresh;
+	}
+#pragma unroll
+	for (int i = 0; i < 8; i++)
+		if (mask >> (i * 8) & 1)
+			((volatile __u8 *)word)[i] = 1;
+	return fresh;
+}
+
+#else
+
+#define BLOCKS_PER_WORD 64
+#define WORD_ALL (~0ULL)
+#define MASK_FROM(block) (WORD_ALL << (block) % 64)
+#define MASK_UP_TO(block) (WORD_ALL >> (63 - (block) % 64))
+
+/* bpf_loop() takes as many steps, and no request is longer than 2^20 blocks. */
+#define WORDS_PER_CALL (1 << 23)
+#define CALLS_MAX 1
+
+/* Returns the bits that were not set before. Most writes find theirs set: then nothing is locked.
+ */
+static __always_inline __u64 set_in_word(__u64 *word, __u64 mask)
+{
+	if (!(mask & ~*(volatile __u64 *)word))
+		return 0;
+	return mask & ~__sync_fetch_and_or(word, mask);
+}
+
+#endif
+
+#define BLOCKS_PER_CALL ((__u64)WORDS_PER_CALL * BLOCKS_PER_WORD)
+
+/* What mark_word() needs, in one place so that bpf_loop() can hand it on. */
+struct marking {
+	void *ctx;
+	void *bitmap;
+	__u64 first_word;
+	__u32 slot;
+};
+
+static __always_inline void mark_word(struct marking *marking, __u64 number, __u64 mask)
+{
+	struct dirty_event event = { .slot = marking->slot, .word = (__u32)number };
+	__u64 *word = bpf_map_lookup_elem(marking->bitmap, &event.word);
+
+	if (!word) {
+		COUNT(marking->slot, taint_unmarked_ranges, 1);
+		return;
+	}
+	event.mask = set_in_word(word, mask);
+	if (!event.mask || !somebody_listens())
+		return;
+	if (bpf_perf_event_output(marking->ctx, &events, BPF_F_CURRENT_CPU, &event, sizeof(event)))
+		COUNT(marking->slot, events_lost, 1);
+}
+
+#ifdef IBACKUP_LEGACY
+
+static __always_inline void mark_whole_words(struct marking *marking, __u64 count, __u32 limit)
+{
+	for (__u32 i = 0; i < limit; i++) {
+		if (i >= count)
+			return;
+		mark_word(marking, marking->first_word + i, WORD_ALL);
+	}
+}
+
+#else
+
+static long mark_next_word(__u32 index, void *data)
+{
+	struct marking *marking = data;
+
+	mark_word(marking, marking->first_word + index, WORD_ALL);
+	return 0;
+}
+
+static __always_inline void mark_whole_words(struct marking *marking, __u64 count, __u32 limit)
+{
+	if (count && count <= limit)
+		bpf_loop((__u32)count, mark_next_word, marking, 0);
+}
+
+#endif
+
+/* Marks blocks [first, last] of a slot: at most `limit` words between those of first and last. */
+static __always_inline void mark_span(void *ctx, __u32 slot, __u64 first, __u64 last, __u32 limit)
+{
+	__u64 first_word = first / BLOCKS_PER_WORD;
+	__u64 last_word = last / BLOCKS_PER_WORD;
+	struct marking marking = {
+		.ctx = ctx,
+		.bitmap = bpf_map_lookup_elem(&bitmaps, &slot),
+		.first_word = first_word + 1,
+		.slot = slot,
+	};
+
+	if (!marking.bitmap || first_word > last_word || last_word > first_word + limit + 1) {
+		COUNT(slot, taint_unmarked_ranges, 1);
+		return;
+	}
+	if (first_word == last_word) {
+		mark_word(&marking, first_word, MASK_FROM(first) & MASK_UP_TO(last));
+		return;
+	}
+	mark_word(&marking, first_word, MASK_FROM(first));
+	mark_word(&marking, last_word, MASK_UP_TO(last));
+	mark_whole_words(&marking, last_word - first_word - 1, limit);
+}
+
+/* A function of its own, not inlined: the verifier checks its loop once, not at every call. */
+__attribute__((noinline)) int mark_blocks(struct bpf_raw_tracepoint_args *ctx, __u32 slot,
+					  __u64 first, __u64 last)
+{
+	mark_span(ctx, slot, first, last, WORDS_PER_CALL);
+	return 0;
+}
+
+/* A range of sectors as blocks of one slot. */
+struct span {
+	__u64 first; /* block */
+	__u64 last;  /* block, the last one of the span */
+	__u64 sectors;
+};
+
+/* The part of a range that lies in a slot, from the slot's start. False when there is none. */
+static __always_inline bool clip(const struct tracked *tracked, __u64 sector, __u64 sectors,
+				 struct span *span)
+{
+	__u64 from = tracked->start_sector;
+	__u64 to = from + tracked->sector_count;
+
+	if (sector > from)
+		from = sector;
+	if (sector + sectors < to)
+		to = sector + sectors;
+	if (from >= to)
+		return false;
+	span->first = (from - tracked->start_sector) >> (tracked->block_shift & 63);
+	span->last = (to - 1 - tracked->start_sector) >> (tracked->block_shift & 63);
+	span->sectors = to - from;
+	return true;
+}
+
+/* Which end of a write is being marked. */
+enum end {
+	END_ISSUE,
+	END_COMPLETION,
+};
+
+/* Marks a range of a whole disk in each slot that it touches. Not inlined: as mark_blocks(). */
+__attribute__((noinline)) int mark_sectors(struct bpf_raw_tracepoint_args *ctx, __u32 device,
+					   __u64 sector, __u32 sectors, __u32 end)
+{
+	struct disk *disk = bpf_map_lookup_elem(&disks, &device);
+	struct span span;
+
+	if (!disk)
+		return 0;
+	for (__u32 i = 0; i < SLOTS_PER_DISK; i++) {
+		struct tracked *tracked = &disk->tracked[i];
+
+		if (i >= disk->count)
+			return 0;
+		if (!(tracked->hooks & HOOK_BLOCK) || !clip(tracked, sector, sectors, &span))
+			continue;
+		if (end == END_ISSUE) {
+			COUNT(tracked->slot, issued, 1);
+		} else {
+			COUNT(tracked->slot, completed, 1);
+			COUNT(tracked->slot, sectors_completed, span.sectors);
+		}
+		for (__u32 call = 0; call < CALLS_MAX && span.first <= span.last; call++) {
+			__u64 last = span.first + BLOCKS_PER_CALL - 1;
+
+			if (last > span.last)
+				last = span.last;
+			mark_blocks(ctx, tracked->slot, span.first, last);
+			span.first = last + 1;
+		}
+		if (span.first <= span.last)
+			COUNT(tracked->slot, taint_unmarked_ranges, 1);
+	}
+	return 0;
+}
+
+/* Counts a taint in every slot of a disk that hook `block` tracks. */
+#define TAINT_DISK(disk, field)                                                 \
+	({                                                                      \
+		for (__u32 tainted = 0; tainted < SLOTS_PER_DISK; tainted++)    \
+			if (tainted < (disk)->count &&                          \
+			    (disk)->tracked[tainted].hooks & HOOK_BLOCK)        \
+				COUNT((disk)->tracked[tainted].slot, field, 1); \
+	})
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the BPF programs and the helper both know: the contents of the maps. No code.
+ *
+ * The maps outlive the helper that made them. Raise TRACKER_LAYOUT when one of them changes.
+ */
+#ifndef IBACKUP_TRACKER_H
+#define IBACKUP_TRACKER_H
+
+#include <linux/types.h>
+
+#define TRACKER_LAYOUT 1
+
+#define SLOTS_MAX 64     /* tracked devices */
+#define SLOTS_PER_DISK 4 /* of them on one whole disk */
+#define BIOS_MAX 16384   /* writes in flight on all disks without request queue */
+
+#define TRACKER_DEVICE(major, minor) ((__u32)(major) << 20 | (__u32)(minor))
+#define TRACKER_MAJOR(device) ((device) >> 20)
+#define TRACKER_MINOR(device) ((device)&0xfffff)
+
+enum hook {
+	HOOK_BLOCK = 1,
+	HOOK_BUFFER = 2,
+};
+
+enum bpf_object_kind {
+	BPF_OBJECT_NONE = 0,
+	BPF_OBJECT_MODERN = 1, /* a bit a block: 64 blocks in a word of the bitmap */
+	BPF_OBJECT_LEGACY = 2, /* a byte a block: 8 blocks in a word */
+};
+
+/* Sectors [start_sector, start_sector + sector_count) of a whole disk. */
+struct tracked {
+	__u64 start_sector;
+	__u64 sector_count;
+	__u64 attachment; /* random name of this attachment */
+	__u32 slot;
+	__u32 block_shift; /* a block is 1 << block_shift sectors */
+	__u32 hooks;
+	__u32 unsettled; /* 1: writes of before the attach may still be under way, unmarked */
+};
+
+/* Map `disks`, keyed by TRACKER_DEVICE: only tracked disks are there. */
+struct disk {
+	__u32 count;
+	__u32 bio_based; /* no request queue: dm, md, zram */
+	struct tracked tracked[SLOTS_PER_DISK];
+};
+
+/* Map `counters`, by slot and CPU. The order is that of the frame `slot`. */
+struct counters {
+	__u64 issued;
+	__u64 completed;
+	__u64 sectors_completed;
+	__u64 buffers_dirtied;
+	__u64 buffers_invalid;
+	__u64 events_lost;
+	__u64 taint_skipped_programs; /* filled in by the helper */
+	__u64 taint_unmarked_ranges;
+	__u64 taint_passthrough_writes;
+	__u64 taint_failed_updates;
+};
+
+/* Map `bios`, keyed by the bio's address: what a write in flight covers. */
+struct bio_range {
+	__u64 sector;
+	__u32 sectors;
+	__u32 device;
+};
+
+/* Map `session`, one entry. Made by the helper; the programs read only `listening`. */
+struct session {
+	__u64 high; /* high and low: random name of the tracking session */
+	__u64 low;
+	__u64 started_at_boottime_ms;
+	__u32 layout;   /* TRACKER_LAYOUT */
+	__u32 object;   /* enum bpf_object_kind */
+	__u32 programs; /* set of the helper's enum program: those attached and pinned */
+	__u32 listening;
+};
+
+/* Perf event: these bits (or bytes) of a word of the bitmap turned dirty. */
+struct dirty_event {
+	__u32 slot;
+	__u32 word;
+	__u64 mask;
+};
+
+#endif

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+#include "../bpf/tracker.h"
+#include "answer.h"
+#include "device.h"
+#include "path.h"
+#include "requests.h"
+
+#define INHERITED 3
+#define IDLE_POLLS_MAX 2000 /* 1 ms each */
+
+static bool inherited;
+
+int device_take_inherited(void)
+{
+	inherited = fcntl(INHERITED, F_GETFD) >= 0;
+	if (inherited)
+		return fcntl(INHERITED, F_SETFD, FD_CLOEXEC);
+	/* The lowest free descriptor is 3: standard input, output and error are open. */
+	return open("/dev/null", O_RDONLY | O_CLOEXEC) == INHERITED ? 0 : -1;
+}
+
+bool device_becomes_idle(__u32 device)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/inflight", TRACKER_MAJOR(device),
+		 TRACKER_MINOR(device));
+	for (int poll = 0; poll < IDLE_POLLS_MAX; poll++) {
+		unsigned int reads, writes;
+		FILE *file = fopen(path, "re");
+		bool idle;
+
+		if (!file)
+			return false;
+		idle = fscanf(file, "%u %u", &reads, &writes) == 2 && !reads && !writes;
+		fclose(file);
+		if (idle)
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
+static int answer_geometry(int fd, const char *path)
+{
+	struct frame_geometry answer = { 0 };
+	int logical, read_only;
+	unsigned int physical;
+	struct stat stat;
+
+	if (fstat(fd, &stat))
+		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot look at %s", path);
+	if (!S_ISBLK(stat.st_mode))
+		return fail(FRAME_ERROR_CODE_SYSTEM, ENOTBLK, "%s is not a block device", path);
+	if (ioctl(fd, BLKGETSIZE64, &answer.size_bytes) || ioctl(fd, BLKSSZGET, &logical) ||
+	    ioctl(fd, BLKPBSZGET, &physical) || ioctl(fd, BLKROGET, &read_only))
+		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot ask %s for its size", path);
+	answer.logical_block_bytes = (uint32_t)logical;
+	answer.physical_block_bytes = physical;
+	answer.major = major(stat.st_rdev);
+	answer.minor = minor(stat.st_rdev);
+	answer.read_only = read_only != 0;
+	ANSWER(FRAME_GEOMETRY, answer);
+	return 0;
+}
+
+int device_geometry(const struct frame *frame)
+{
+	struct path_text path;
+	int fd, result;
+
+	if (path_of(frame, &path))
+		return -1;
+	fd = open(path.text, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot open %s", path.text);
+	result = answer_geometry(fd, path.text);
+	close(fd);
+	return result;
+}
+
+/* For file systems that cannot punch holes. */
+static int write_zeroes(uint64_t offset, uint64_t length)
+{
+	static const char zeroes[65536];
+
+	while (length) {
+		size_t part = length < sizeof(zeroes) ? (size_t)length : sizeof(zeroes);
+		ssize_t count = pwrite(INHERITED, zeroes, part, (off_t)offset);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count <= 0)
+			return -1;
+		offset += (uint64_t)count;
+		length -= (uint64_t)count;
+	}
+	return 0;
+}
+
+static int zero_range(uint64_t offset, uint64_t length)
+{
+	uint64_t range[2] = { offset, length };
+	struct stat stat;
+
+	if (fstat(INHERITED, &stat))
+		return -1;
+	if (S_ISBLK(stat.st_mode))
+		return ioctl(INHERITED, BLKZEROOUT, range);
+	if (!fallocate(INHERITED, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+		       (off_t)length))
+		return 0;
+	return errno == EOPNOTSUPP ? write_zeroes(offset, length) : -1;
+}
+
+static int need_inherited(void)
+{
+	return inherited ? 0 : fail(FRAME_ERROR_CODE_BAD_REQUEST, EBADF, "no descriptor 3");
+}
+
+int device_zero_range(const struct frame *frame)
+{
+	const struct frame_zero_range_request *request = frame->fields;
+
+	if (need_inherited())
+		return -1;
+	if (!request->length || request->offset > INT64_MAX ||
+	    request->length > INT64_MAX - request->offset)
+		return fail(FRAME_ERROR_CODE_BAD_REQUEST, 0, "zero: range out of bounds");
+	if (zero_range(request->offset, request->length))
+		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot zero %llu bytes at %llu",
+			    (unsigned long long)request->length,
+			    (unsigned long long)request->offset);
+	answer_done();
+	return 0;
+}
+
+int device_reread_partitions(const struct frame *frame)
+{
+	(void)frame;
+	if (need_inherited())
+		return -1;
+	if (ioctl(INHERITED, BLKRRPART))
+		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot read the partitions again");
+	answer_done();
+	return 0;
+}

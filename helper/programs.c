@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <unistd.h>
+#include "answer.h"
+#include "loader.h"
+#include "pins.h"
+#include "programs.h"
+
+static const char *const names[PROGRAM_COUNT] = {
+	[PROGRAM_REQUEST_COMPLETE] = "request_complete",
+	[PROGRAM_REQUEST_ISSUE] = "request_issue",
+	[PROGRAM_BIO_COMPLETE] = "bio_complete",
+	[PROGRAM_BIO_QUEUE] = "bio_queue",
+	[PROGRAM_BUFFER_KPROBE] = "buffer_kprobe",
+	[PROGRAM_BUFFER_TRACEPOINT] = "buffer_tracepoint",
+};
+
+static int attach_and_pin(struct bpf_object *object, enum program program)
+{
+	const char *name = names[program];
+	struct bpf_program *loaded = bpf_object__find_program_by_name(object, name);
+	struct bpf_link *link;
+	struct path path;
+	int error;
+
+	if (!loaded)
+		return fail(FRAME_ERROR_CODE_LOAD_FAILED, 0, "no program %s", name);
+	/* A helper that died here before may have left pins that the session does not know. */
+	if (pin_remove(PIN_LINK, name) || pin_remove(PIN_PROGRAM, name))
+		return -1;
+	link = bpf_program__attach(loaded);
+	if (!link)
+		return fail(FRAME_ERROR_CODE_ATTACH_FAILED, errno, "cannot attach %s", name);
+	error = bpf_program__pin(loaded, pin_path(&path, PIN_PROGRAM, name));
+	if (!error)
+		error = bpf_link__pin(link, pin_path(&path, PIN_LINK, name));
+	/* Destroying a pinned link closes it only. */
+	bpf_link__destroy(link);
+	if (error)
+		return fail(FRAME_ERROR_CODE_ATTACH_FAILED, -error, "cannot pin %s", name);
+	return 0;
+}
+
+/* Loads the object for these programs only, onto the maps of the session. */
+static int load_programs(struct loader *loader, const struct tracker *tracker, unsigned int wanted)
+{
+	int error = 0;
+
+	if (loader_open(loader, tracker->state->object))
+		return -1;
+	for (int i = 0; i < MAP_COUNT && !error; i++)
+		error = bpf_map__reuse_fd(bpf_object__find_map_by_name(loader->object, map_name(i)),
+					  tracker->maps[i]);
+	for (int i = 0; i < PROGRAM_COUNT && !error; i++)
+		error = bpf_program__set_autoload(
+			bpf_object__find_program_by_name(loader->object, names[i]),
+			wanted >> i & 1);
+	if (!error)
+		error = bpf_object__load(loader->object);
+	if (error)
+		return fail(FRAME_ERROR_CODE_LOAD_FAILED, -error, "the kernel refused a program");
+	return 0;
+}
+
+/* All of them or none. */
+static int attach_programs(struct tracker *tracker, unsigned int wanted)
+{
+	struct loader loader;
+	int result = load_programs(&loader, tracker, wanted);
+
+	/* In the order of the enum: what sees the end of a write before what sees its start. */
+	for (int i = 0; i < PROGRAM_COUNT && !result; i++)
+		if (wanted & 1u << i)
+			result = attach_and_pin(loader.object, i);
+	loader_close(&loader);
+	if (!result) {
+		tracker->state->programs |= wanted;
+		return 0;
+	}
+	for (int i = 0; i < PROGRAM_COUNT; i++) {
+		struct path path;
+
+		if (!(wanted & 1u << i))
+			continue;
+		unlink(pin_path(&path, PIN_LINK, names[i]));
+		unlink(pin_path(&path, PIN_PROGRAM, names[i]));
+	}
+	return -1;
+}
+
+int programs_add(struct tracker *tracker, unsigned int hooks, bool bio_based)
+{
+	unsigned int wanted = 0;
+
+	if (hooks & HOOK_BLOCK)
+		wanted = bio_based ? PROGRAM_BIT(BIO_COMPLETE) | PROGRAM_BIT(BIO_QUEUE)
+				   : PROGRAM_BIT(REQUEST_COMPLETE) | PROGRAM_BIT(REQUEST_ISSUE);
+	wanted &= ~tracker->state->programs;
+	if (wanted && attach_programs(tracker, wanted))
+		return -1;
+	if (!(hooks & HOOK_BUFFER) || tracker->state->programs & BUFFER_PROGRAMS)
+		return 0;
+	/* Kprobes may be compiled out, and their links cannot be pinned before 5.15. */
+	if (!attach_programs(tracker, PROGRAM_BIT(BUFFER_KPROBE)))
+		return 0;
+	return attach_programs(tracker, PROGRAM_BIT(BUFFER_TRACEPOINT));
+}
+
+int programs_check(const struct tracker *tracker)
+{
+	for (int i = 0; i < PROGRAM_COUNT; i++) {
+		if (!(tracker->state->programs & 1u << i))
+			continue;
+		if (!pin_exists(PIN_LINK, names[i]) || !pin_exists(PIN_PROGRAM, names[i]))
+			return session_broken(names[i]);
+	}
+	return 0;
+}
+
+int programs_remove(void)
+{
+	for (int i = 0; i < PROGRAM_COUNT; i++)
+		if (pin_remove(PIN_LINK, names[i]) || pin_remove(PIN_PROGRAM, names[i]))
+			return -1;
+	return 0;
+}
+
+int programs_skipped(const struct tracker *tracker, __u64 *skipped)
+{
+	*skipped = 0;
+	for (int i = 0; i < PROGRAM_COUNT; i++) {
+		struct bpf_prog_info info = { 0 };
+		__u32 info_size = sizeof(info);
+		struct path path;
+		int fd, error;
+
+		if (!(tracker->state->programs & 1u << i))
+			continue;
+		fd = bpf_obj_get(pin_path(&path, PIN_PROGRAM, names[i]));
+		if (fd < 0)
+			return session_broken(names[i]);
+		error = bpf_obj_get_info_by_fd(fd, &info, &info_size);
+		close(fd);
+		if (error)
+			return session_broken(names[i]);
+		*skipped += info.recursion_misses;
+	}
+	return 0;
+}
