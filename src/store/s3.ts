@@ -11,6 +11,8 @@ import type { ByteRange, Store, StoredObject, StoreProbe } from "./store.ts";
 import { tooLarge } from "./too_large.ts";
 
 const RETRY_PAUSES = { firstPauseMs: 200, pauseMsMax: 10_000 };
+/** For all pauses of one call together. */
+const PAUSES_MS_MAX = 15_000;
 
 /** The store of an `s3:` URL, as `parseS3Url` reads it. Nothing is sent yet. */
 export function openS3Store(url: URL, clock: RetryClock = systemClock): Store {
@@ -211,12 +213,9 @@ class S3Store implements Store {
   /** One call with the one retry policy; failures leave it as `IbackupError`. */
   async #try<T>(call: Call, work: () => Promise<T>): Promise<T> {
     const { timeoutMs, attempts } = this.#location;
-    // A hanging server may use up the time of two attempts, and no more.
-    const policy = {
-      ...RETRY_PAUSES,
-      attempts,
-      totalMs: 2 * timeLimitMs(timeoutMs, call.byteCount),
-    };
+    // A server that hangs may do so for two attempts; a third one would try the user's patience.
+    const totalMs = 2 * timeLimitMs(timeoutMs, call.byteCount) + PAUSES_MS_MAX;
+    const policy = { ...RETRY_PAUSES, attempts, totalMs };
     const { signal } = call;
     try {
       return await retry(work, { policy, clock: this.#clock, isTransient, signal });

@@ -48,7 +48,7 @@ export async function withTimeLimit<T>(
 ): Promise<T> {
   const { milliseconds, signal } = limit;
   const timer = new AbortController();
-  const late = new BadAnswer(`no answer within ${Math.round(milliseconds / 100) / 10} s`);
+  const late = new BadAnswer(`no answer within ${Math.round(milliseconds)} ms`);
   const timeout = setTimeout(() => timer.abort(late), milliseconds);
   const either = signal === undefined ? timer.signal : AbortSignal.any([timer.signal, signal]);
   try {

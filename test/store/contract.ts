@@ -133,14 +133,14 @@ export function describeStoreContract(name: string, open: () => Promise<Store>):
       "refuses the key %j as a bug of the caller",
       async (key) => {
         for (const refused of [
-          store.put(key, new Uint8Array()),
-          store.putIfAbsent(key, new Uint8Array()),
-          store.get(key, { maxBytes: 1 }),
-          store.getRange(key, { offset: 0, length: 1 }),
-          store.head(key),
-          store.delete(key),
+          () => store.put(key, new Uint8Array()),
+          () => store.putIfAbsent(key, new Uint8Array()),
+          () => store.get(key, { maxBytes: 1 }),
+          () => store.getRange(key, { offset: 0, length: 1 }),
+          () => store.head(key),
+          () => store.delete(key),
         ]) {
-          const error: unknown = await refused.catch((reason) => reason);
+          const error: unknown = await refused().catch((reason) => reason);
           expect(error).toBeInstanceOf(Error);
           expect(error).not.toBeInstanceOf(IbackupError);
         }

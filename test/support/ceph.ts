@@ -1,9 +1,10 @@
-import { spawnSync } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { env, pid } from "node:process";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import {
   CreateBucketCommand,
   ListObjectVersionsCommand,
@@ -12,6 +13,7 @@ import {
 } from "@aws-sdk/client-s3";
 
 const SCRIPT = fileURLToPath(new URL("../../scripts/ceph", import.meta.url));
+const execute = promisify(execFile);
 const ACCESS_KEY = "CEPHTESTACCESSKEY001";
 const SECRET_KEY = "cephTestSecretKey00000000000000000000001";
 
@@ -26,8 +28,9 @@ export interface Ceph {
   versions(bucket: string): Promise<string[]>;
   /** `radosgw-admin`; throws when it fails. */
   admin(...words: string[]): string;
-  killGateway(): void;
-  startGateway(gatewayArguments?: string): void;
+  /** SIGKILL. */
+  killGateway(): Promise<void>;
+  startGateway(gatewayArguments?: string): Promise<void>;
   stop(): void;
 }
 
@@ -52,14 +55,13 @@ export async function startCeph(): Promise<Ceph> {
     SK: SECRET_KEY,
     OWNER: String(pid),
   };
-  const run = (words: string[], more: Record<string, string> = {}) =>
-    runScript(words, { ...settings, ...more });
+  const run = (...words: string[]) => runScript(words, settings);
   const stop = () => {
-    run(["stop"]);
+    run("stop");
     rmSync(folder, { recursive: true, force: true });
   };
   try {
-    run(["start"]);
+    run("start");
   } catch (error) {
     stop();
     throw error;
@@ -71,10 +73,15 @@ export async function startCeph(): Promise<Ceph> {
     url: (bucket, parameters = {}) =>
       `s3://${bucket}?${new URLSearchParams({ endpoint, ...parameters })}`,
     ...bucketTools(endpoint),
-    admin: (...words) => run(["admin", ...words]),
-    killGateway: () => void run(["kill-gateway"]),
-    startGateway: (gatewayArguments = "") =>
-      void run(["start-gateway"], { RGW_ARGS: gatewayArguments }),
+    admin: (...words) => run("admin", ...words),
+    // Not waited for in the event loop: the puts of a test go on meanwhile.
+    killGateway: async () => {
+      await execute(SCRIPT, ["kill-gateway"], { env: { ...env, ...settings } });
+    },
+    startGateway: async (gatewayArguments = "") => {
+      const RGW_ARGS = gatewayArguments;
+      await execute(SCRIPT, ["start-gateway"], { env: { ...env, ...settings, RGW_ARGS } });
+    },
     stop,
   };
 }
