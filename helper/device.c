@@ -147,12 +147,30 @@ int device_zero_range(const struct frame *frame)
 	return 0;
 }
 
+/*
+ * EINVAL: the device is a partition, or a disk that never has any (a loop device made without
+ * --partscan): there is nothing to read. EBUSY: somebody, udev most often, looks at a partition.
+ */
+static int reread_partitions(void)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	for (int attempt = 0; ioctl(INHERITED, BLKRRPART); attempt++) {
+		if (errno == EINVAL || errno == ENOTTY)
+			return 0;
+		if (errno != EBUSY || attempt == IDLE_POLLS_MAX)
+			return -1;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 int device_reread_partitions(const struct frame *frame)
 {
 	(void)frame;
 	if (need_inherited())
 		return -1;
-	if (ioctl(INHERITED, BLKRRPART))
+	if (reread_partitions())
 		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot read the partitions again");
 	answer_done();
 	return 0;
