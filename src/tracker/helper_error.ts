@@ -1,4 +1,5 @@
 /** What the helper's error codes mean to a user. */
+import { getSystemErrorMap } from "node:util";
 import { type ErrorCode, IbackupError } from "../errors.ts";
 import type { FrameOf } from "../frame/codec.ts";
 import { ERROR_CODE } from "../frame/layout.ts";
@@ -47,12 +48,24 @@ const NAMES = new Map(
 );
 
 /** The three-part error for an `error` frame; its tail says what failed and why. */
-export function helperError(frame: FrameOf<"error">): IbackupError {
-  const name = NAMES.get(frame.fields.code as (typeof ERROR_CODE)[keyof typeof ERROR_CODE]);
+export function helperError({ fields, tail }: FrameOf<"error">): IbackupError {
+  const name = NAMES.get(fields.code as (typeof ERROR_CODE)[keyof typeof ERROR_CODE]);
   const { code, fix } = MEANINGS[name ?? "badRequest"];
-  const [what, ...why] = frame.tail.split(": ");
-  return new IbackupError(code, what ?? "The helper failed", {
-    why: why.length > 0 ? why.join(": ") : `the helper reports ${name ?? frame.fields.code}`,
+  const [what = "", ...parts] = tail.split(": ");
+  const system = describeErrno(fields.errno);
+  const why = [...parts, ...(system === undefined ? [] : [system])].join(": ");
+  return new IbackupError(code, sentence(what), {
+    why: why === "" ? `the helper reports ${name ?? fields.code}` : why,
     fix,
   });
+}
+
+function sentence(what: string): string {
+  return what === "" ? "The helper failed" : what.charAt(0).toUpperCase() + what.slice(1);
+}
+
+function describeErrno(errno: number): string | undefined {
+  if (errno === 0) return undefined;
+  const [name, text] = getSystemErrorMap().get(-errno) ?? [];
+  return name === undefined ? `system error ${errno}` : `${text} (${name})`;
 }
