@@ -2,6 +2,8 @@
 #include "listen.h"
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/perf_event.h>
+#include <string.h>
 #include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +16,10 @@
 #define RUNS_MAX                                                   \
 	((FRAME_PAYLOAD_BYTES_MAX - sizeof(struct frame_blocks)) / \
 	 sizeof(struct frame_blocks_record))
+/* Waking the listener costs the writer: only so many events wake it, the rest wait for the timer.
+ */
+#define EVENTS_PER_WAKE 64
+#define DRAIN_INTERVAL_MS 100
 #define LOCK_TRIES 100 /* 1 ms each: `status` takes this lock for an instant */
 
 static struct tracker tracker;
@@ -54,16 +60,11 @@ static void add_run(uint64_t first, uint64_t count)
 		(struct frame_blocks_record){ .first_block = first, .block_count = count };
 }
 
-static void on_event(void *context, int cpu, void *data, __u32 size)
+static void take_event(const struct dirty_event *event)
 {
-	const struct dirty_event *event = data;
 	uint32_t word;
 	uint64_t bits;
 
-	(void)context;
-	(void)cpu;
-	if (size < sizeof(*event))
-		return;
 	if (batch.count && batch.fields.slot != event->slot)
 		send_batch();
 	batch.fields.slot = event->slot;
@@ -73,19 +74,39 @@ static void on_event(void *context, int cpu, void *data, __u32 size)
 		uint64_t rest = ~(bits >> first);
 		unsigned int count = rest ? (unsigned int)__builtin_ctzll(rest) : 64;
 
-		if (count > 64 - first)
-			count = 64 - first;
 		add_run(64ull * word + first, count);
-		bits &= first + count == 64 ? (1ull << first) - 1 : ~0ull << (first + count);
+		bits &= bits + (1ull << first); /* without its lowest run */
 	}
 }
 
-static void on_lost(void *context, int cpu, __u64 count)
+/* What the kernel puts into the buffer, as <linux/perf_event.h> describes it. */
+struct sample {
+	struct perf_event_header header;
+	__u32 size;
+	struct dirty_event event;
+} __attribute__((packed));
+
+struct lost_record {
+	struct perf_event_header header;
+	__u64 id;
+	__u64 count;
+};
+
+static enum bpf_perf_event_ret on_record(void *context, int cpu, struct perf_event_header *header)
 {
 	(void)context;
 	(void)cpu;
-	events_lost += count;
-	events_lost_untold = true;
+	if (header->type == PERF_RECORD_SAMPLE && header->size >= sizeof(struct sample)) {
+		struct dirty_event event;
+
+		memcpy(&event, &((const struct sample *)(const void *)header)->event,
+		       sizeof(event));
+		take_event(&event);
+	} else if (header->type == PERF_RECORD_LOST) {
+		events_lost += ((const struct lost_record *)(const void *)header)->count;
+		events_lost_untold = true;
+	}
+	return LIBBPF_PERF_EVENT_CONT;
 }
 
 /* One listener at a time, for a perf buffer takes the place of another. */
@@ -107,6 +128,14 @@ static int lock_folder(void)
 
 int listen_begin(const struct frame *frame)
 {
+	struct perf_event_attr attributes = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attributes),
+		.config = PERF_COUNT_SW_BPF_OUTPUT,
+		.sample_type = PERF_SAMPLE_RAW,
+		.sample_period = 1,
+		.wakeup_events = EVENTS_PER_WAKE,
+	};
 	const struct frame_listen_request *request = frame->fields;
 	int folder;
 
@@ -119,8 +148,8 @@ int listen_begin(const struct frame *frame)
 		return -1;
 	folder = lock_folder();
 	if (folder >= 0) {
-		perf = perf_buffer__new(tracker.maps[MAP_EVENTS], request->page_count, on_event,
-					on_lost, NULL, NULL);
+		perf = perf_buffer__new_raw(tracker.maps[MAP_EVENTS], request->page_count,
+					    &attributes, on_record, NULL, NULL);
 		if (perf) {
 			tracker.state->listening = 1;
 			answer_done();
@@ -138,12 +167,17 @@ int listen_descriptor(void)
 	return perf ? perf_buffer__epoll_fd(perf) : -1;
 }
 
+int listen_timeout(void)
+{
+	return perf ? DRAIN_INTERVAL_MS : -1;
+}
+
 int listen_drain(void)
 {
 	struct frame_lost lost;
-	int result = perf_buffer__poll(perf, 0);
+	int result = perf_buffer__consume(perf);
 
-	if (result < 0 && result != -EINTR)
+	if (result < 0)
 		return fail(FRAME_ERROR_CODE_SYSTEM, -result, "cannot read the perf buffers");
 	send_batch();
 	if (events_lost_untold) {

@@ -6,6 +6,9 @@
 /* To be polled for input; -1 while nobody listens. */
 int listen_descriptor(void);
 
+/* After so many milliseconds events are to be drained even if none woke us; -1: never. */
+int listen_timeout(void);
+
 /* Takes what is there and sends it. */
 int listen_drain(void);
 

@@ -132,12 +132,12 @@ static int serve(void)
 			{ .fd = listen_descriptor(), .events = POLLIN },
 		};
 
-		if (poll(polled, sizeof(polled) / sizeof(polled[0]), -1) < 0) {
+		if (poll(polled, sizeof(polled) / sizeof(polled[0]), listen_timeout()) < 0) {
 			if (errno == EINTR)
 				continue;
 			return EXIT_FAILURE;
 		}
-		if (polled[1].revents && take_events())
+		if (listen_descriptor() >= 0 && take_events())
 			return EXIT_FAILURE;
 		if (polled[0].revents && !take_input())
 			return EXIT_SUCCESS;
