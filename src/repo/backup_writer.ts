@@ -1,12 +1,29 @@
 import type { BlockExtent } from "../core/extent.ts";
 import type { ManifestIndex } from "../core/manifest.ts";
+import { PendingZeroes } from "../core/pending_zeroes.ts";
+import { FRAME_DIGEST_BYTES, RECORD_KIND } from "../core/records.ts";
+import { assert } from "../errors.ts";
+import { compress } from "../runtime/compression.ts";
+import { blocksPerFrame, FrameBuilder, type RawFrame } from "./frame_builder.ts";
+import { BufferPool, MemoryGauge } from "./memory_pool.ts";
+import type { StoredFrame } from "./pack_builder.ts";
+import { RecordSink } from "./record_sink.ts";
 import type { Repository } from "./repository.ts";
+import { sha256 } from "./sha256.ts";
+import { contentRuns } from "./zero_scan.ts";
+
+const ZSTD_LEVEL = 3;
+/** Frames being compressed or waiting for their place in a pack, and the most they may take. */
+const FRAMES_IN_FLIGHT = 16;
+const FRAME_MEMORY = 16 << 20;
+/** Runs of zeroes that are held back for merging before they get a record. */
+const ZERO_EXTENTS_MAX = 65_536;
 
 export interface BackupWriterOptions {
   blockBytes: number;
   /** Of the disk. */
   blockCount: number;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** What a finished writer has stored: the fields of the manifest that it knows. */
@@ -42,8 +59,127 @@ export interface BackupWriter {
 }
 
 export function openBackupWriter(
-  _repository: Repository,
-  _options: BackupWriterOptions,
+  repository: Repository,
+  options: BackupWriterOptions,
 ): BackupWriter {
-  throw new Error("Not written yet");
+  return new PackingWriter(repository, options);
+}
+
+class PackingWriter implements BackupWriter {
+  readonly #options: BackupWriterOptions;
+  readonly #gauge = new MemoryGauge();
+  readonly #frameBuffers: BufferPool;
+  readonly #sink: RecordSink;
+  readonly #zeroes = new PendingZeroes();
+  #frame: FrameBuilder | undefined;
+  #tail: Promise<unknown> = Promise.resolve();
+  #isClosed = false;
+  #blocksChanged = 0;
+  #blocksZero = 0;
+
+  constructor(repository: Repository, options: BackupWriterOptions) {
+    const { blockBytes, signal } = options;
+    const bufferBytes = blocksPerFrame(blockBytes) * blockBytes;
+    const count = Math.max(3, Math.min(FRAMES_IN_FLIGHT, Math.floor(FRAME_MEMORY / bufferBytes)));
+    this.#options = options;
+    this.#frameBuffers = new BufferPool({ count, bufferBytes, gauge: this.#gauge });
+    this.#sink = new RecordSink(repository.store, { blockBytes, signal, gauge: this.#gauge });
+  }
+
+  get bytesHeldMax(): number {
+    return this.#gauge.heldBytesMax;
+  }
+
+  async add(extent: BlockExtent, bytes: Uint8Array): Promise<void> {
+    const { blockBytes } = this.#options;
+    assert(bytes.length === extent.blockCount * blockBytes, "the bytes are those of the extent");
+    await this.#inTurn(async () => {
+      for (const { block, blockCount, isZero } of contentRuns(bytes, blockBytes)) {
+        const run = { firstBlock: extent.firstBlock + block, blockCount };
+        if (isZero) this.#addZeroRun(run);
+        else await this.#addDataRun(run, bytes.subarray(block * blockBytes));
+      }
+    }, extent);
+  }
+
+  async addZero(extent: BlockExtent): Promise<void> {
+    await this.#inTurn(async () => this.#addZeroRun(extent), extent);
+  }
+
+  async finish(): Promise<WrittenBackup> {
+    assert(!this.#isClosed, "a writer is finished once");
+    this.#isClosed = true;
+    await this.#tail;
+    if (this.#frame) this.#closeFrame(this.#frame);
+    this.#closeZeroes();
+    const { indexes, bytesStored } = await this.#sink.close();
+    const [blocksChanged, blocksZero] = [this.#blocksChanged, this.#blocksZero];
+    return { indexes, bytesStored, blocksChanged, blocksZero };
+  }
+
+  async abort(): Promise<void> {
+    this.#isClosed = true;
+    await this.#sink.abort();
+    await this.#tail;
+  }
+
+  async #inTurn(work: () => Promise<void>, extent: BlockExtent): Promise<void> {
+    const { firstBlock, blockCount } = extent;
+    assert(!this.#isClosed, "nothing is added after the end");
+    assert(firstBlock >= 0 && blockCount > 0, "an extent has a block");
+    assert(firstBlock + blockCount <= this.#options.blockCount, "an extent lies on the disk");
+    const turn = this.#tail.then(() => {
+      this.#sink.throwIfFailed();
+      return work();
+    });
+    this.#tail = turn.catch(() => undefined);
+    await turn;
+  }
+
+  /** Invariant: no block is both in the open frame and among the pending zeroes, nor twice. */
+  #addZeroRun(run: BlockExtent): void {
+    if (this.#frame?.intersects(run)) this.#closeFrame(this.#frame);
+    this.#zeroes.add(run);
+    this.#blocksChanged += run.blockCount;
+    this.#blocksZero += run.blockCount;
+    if (this.#zeroes.extentCount >= ZERO_EXTENTS_MAX) this.#closeZeroes();
+  }
+
+  async #addDataRun(run: BlockExtent, bytes: Uint8Array): Promise<void> {
+    const { blockBytes } = this.#options;
+    if (this.#zeroes.intersects(run)) this.#closeZeroes();
+    if (this.#frame?.intersects(run)) this.#closeFrame(this.#frame);
+    this.#blocksChanged += run.blockCount;
+    for (let done = 0; done < run.blockCount; ) {
+      this.#frame ??= new FrameBuilder(await this.#takeFrameBuffer(), blockBytes);
+      const rest = { firstBlock: run.firstBlock + done, blockCount: run.blockCount - done };
+      const taken = this.#frame.take(rest, bytes.subarray(done * blockBytes));
+      if (taken === 0 || this.#frame.isFull) this.#closeFrame(this.#frame);
+      done += taken;
+    }
+  }
+
+  async #takeFrameBuffer(): Promise<Uint8Array> {
+    const buffer = await this.#frameBuffers.take();
+    this.#sink.throwIfFailed();
+    return buffer;
+  }
+
+  #closeFrame(frame: FrameBuilder): void {
+    this.#frame = undefined;
+    const raw = frame.close();
+    this.#sink.frame(compressFrame(raw), () => this.#frameBuffers.giveBack(raw.buffer));
+  }
+
+  #closeZeroes(): void {
+    if (this.#zeroes.extentCount > 0) this.#sink.zero(this.#zeroes.take());
+  }
+}
+
+async function compressFrame({ raw, extents }: RawFrame): Promise<StoredFrame> {
+  const packed = await compress(raw, ZSTD_LEVEL);
+  const shrinks = packed.length < raw.length;
+  const stored = shrinks ? packed : raw;
+  const digest = (await sha256(stored)).subarray(0, FRAME_DIGEST_BYTES);
+  return { codec: shrinks ? RECORD_KIND.zstd : RECORD_KIND.raw, stored, digest, extents };
 }

@@ -1,20 +1,25 @@
+import { manifestKey } from "../core/chain.ts";
 import type { BlockExtent } from "../core/extent.ts";
 import type { StoredManifest } from "../core/manifest.ts";
+import { mapInOrder } from "../core/ordered.ts";
+import type { PlanStep } from "../core/restore_plan.ts";
+import { assert } from "../errors.ts";
+import { planChain } from "./chain_plan.ts";
+import { type Damage, damageError } from "./damage.ts";
+import { type DecodedFrame, decodeFrame, type FetchedFrame, fetchFrames } from "./frame_reader.ts";
 import type { Repository } from "./repository.ts";
+
+/** Ranged reads in flight: 4 MiB each at most. */
+const REQUESTS_IN_FLIGHT = 4;
+/** Frames being decompressed or waiting to be taken: 256 KiB each where blocks have 4 KiB. */
+const FRAMES_IN_FLIGHT = 8;
+
+export type { Damage } from "./damage.ts";
 
 /** Some blocks of the disk, in one piece. */
 export type Piece =
   | { kind: "data"; firstBlock: number; blockCount: number; bytes: Uint8Array }
   | { kind: "zero"; firstBlock: number; blockCount: number };
-
-/** Blocks that cannot be given, and the object whose fault it is. */
-export interface Damage {
-  /** Key of the object. */
-  object: string;
-  reason: string;
-  /** Ascending. */
-  extents: BlockExtent[];
-}
 
 export interface ReadOptions {
   /** Only what the last backup of the chain holds itself; blocks that it lacks are fine. */
@@ -39,6 +44,9 @@ export interface ReadSummary {
   missingBlocks: number;
 }
 
+/** What a step of the plan became: pieces, damage, or frames still to be decoded. */
+type Fetched = DecodedFrame | { kind: "zero"; extent: BlockExtent } | FetchedFrame;
+
 /**
  * Reads the disk as the last backup of the chain left it: each block exactly once, newest wins.
  *
@@ -49,19 +57,89 @@ export interface ReadSummary {
  * @throws IbackupError CORRUPT_DATA (see `onDamage`), or what the store throws.
  */
 export async function* readBlocks(
-  _repository: Repository,
-  _chain: readonly StoredManifest[],
-  _options: ReadOptions = {},
+  repository: Repository,
+  chain: readonly StoredManifest[],
+  options: ReadOptions = {},
 ): AsyncGenerator<Piece, void, undefined> {
-  yield* [];
-  throw new Error("Not written yet");
+  const newest = chain.at(-1)?.manifest;
+  assert(newest !== undefined, "a chain has a backup");
+  const { blockBytes } = newest;
+  const report = (damage: Damage) => {
+    if (!options.onDamage) throw damageError(damage);
+    options.onDamage(damage);
+  };
+  const decode = async (fetched: Fetched) =>
+    "frame" in fetched ? await decodeFrame(fetched, blockBytes) : fetched;
+  const fetched = fetchSteps(repository, chain, options);
+  for await (const result of mapInOrder(fetched, FRAMES_IN_FLIGHT, decode)) {
+    options.signal?.throwIfAborted();
+    if (result.kind === "damage") report(result.damage);
+    else if (result.kind === "zero") yield { kind: "zero", ...result.extent };
+    else yield* piecesOf(result, blockBytes);
+  }
+}
+
+function* piecesOf(
+  { wanted, raw }: DecodedFrame & { kind: "blocks" },
+  blockBytes: number,
+): Generator<Piece> {
+  for (const { firstBlock, blockCount, blockInFrame } of wanted) {
+    const start = blockInFrame * blockBytes;
+    const bytes = raw.subarray(start, start + blockCount * blockBytes);
+    yield { kind: "data", firstBlock, blockCount, bytes };
+  }
+}
+
+/** Carries out the plan, several requests ahead. */
+async function* fetchSteps(
+  repository: Repository,
+  chain: readonly StoredManifest[],
+  options: ReadOptions,
+): AsyncGenerator<Fetched, void, undefined> {
+  const steps = planChain(repository, chain, options);
+  const newest = chain.at(-1)?.manifest.backupId ?? "";
+  const fetch = async (step: PlanStep): Promise<Fetched[]> => {
+    if (step.kind === "request") return await fetchFrames(repository.store, step);
+    const { firstBlock, blockCount } = step;
+    const extent = { firstBlock, blockCount };
+    if (step.kind === "zero") return [{ kind: "zero", extent }];
+    if (step.kind === "missing" && options.onlyOwn === true) return [];
+    const cause =
+      step.kind === "lost"
+        ? step.index
+        : { object: manifestKey(newest), reason: "no backup of its chain holds these blocks" };
+    const { object, reason } = cause;
+    return [{ kind: "damage", damage: { object, reason, extents: [extent] } }];
+  };
+  const concurrency = options.concurrency ?? REQUESTS_IN_FLIGHT;
+  for await (const results of mapInOrder(steps, concurrency, fetch)) yield* results;
 }
 
 /** Plans like `readBlocks` and counts, reading no pack. */
 export async function planReads(
-  _repository: Repository,
-  _chain: readonly StoredManifest[],
-  _options: ReadOptions = {},
+  repository: Repository,
+  chain: readonly StoredManifest[],
+  options: ReadOptions = {},
 ): Promise<ReadSummary> {
-  throw new Error("Not written yet");
+  const summary = {
+    requests: 0,
+    bytesFetched: 0,
+    dataBlocks: 0,
+    zeroBlocks: 0,
+    missingBlocks: 0,
+  };
+  for await (const step of planChain(repository, chain, options)) {
+    if (step.kind === "request") {
+      summary.requests += 1;
+      summary.bytesFetched += step.length;
+      for (const { wanted } of step.frames) {
+        summary.dataBlocks += wanted.reduce((sum, { blockCount }) => sum + blockCount, 0);
+      }
+    } else if (step.kind === "zero") {
+      summary.zeroBlocks += step.blockCount;
+    } else if (step.kind === "lost" || options.onlyOwn !== true) {
+      summary.missingBlocks += step.blockCount;
+    }
+  }
+  return summary;
 }

@@ -1,14 +1,108 @@
+import { corruptObject } from "../core/corrupt.ts";
+import {
+  type DecodedIndex,
+  decodeIndexBody,
+  decodeIndexHeader,
+  INDEX_HEADER_BYTES,
+  indexKey,
+  memoryOf,
+} from "../core/index_codec.ts";
+import { INDEX_BYTES_MAX } from "../core/limits.ts";
+import type { Manifest, ManifestIndex } from "../core/manifest.ts";
+import { messageOf } from "../errors.ts";
+import { decompress } from "../runtime/compression.ts";
 import type { Store } from "../store/store.ts";
+import { sha256HexOfLarge } from "./sha256.ts";
 
-/** Decoded index objects, the ones used last, within a limit of bytes. */
+const MEMORY_BYTES_MAX = 64 << 20;
+
+/** Reads index objects; keeps the ones used last, decoded, within a limit of bytes. */
 export class IndexCache {
   readonly #store: Store;
+  readonly #memoryBytesMax: number;
+  /** In order of last use. */
+  readonly #entries = new Map<string, DecodedIndex>();
+  #memoryBytes = 0;
 
-  constructor(store: Store) {
+  constructor(store: Store, memoryBytesMax = MEMORY_BYTES_MAX) {
     this.#store = store;
+    this.#memoryBytesMax = memoryBytesMax;
   }
 
-  get url(): string {
-    return this.#store.url;
+  /** Bytes that the kept ones take, roughly. */
+  get memoryBytes(): number {
+    return this.#memoryBytes;
+  }
+
+  /**
+   * @param index As the manifest lists it; the object is held against that.
+   * @throws IbackupError CORRUPT_DATA when it is missing or damaged, REPOSITORY_FORMAT when a newer
+   *   ibackup wrote it, or what the store throws.
+   */
+  async read(manifest: Manifest, index: ManifestIndex): Promise<DecodedIndex> {
+    // One object may be listed by manifests of disks of different sizes: each has its own checks.
+    const key = `${index.name} ${manifest.blockBytes} ${manifest.blockCount}`;
+    const kept = this.#entries.get(key);
+    if (kept) {
+      this.#entries.delete(key);
+      this.#entries.set(key, kept);
+      return kept;
+    }
+    const decoded = await this.#load(manifest, index);
+    if (!this.#entries.has(key)) this.#keep(key, decoded);
+    return decoded;
+  }
+
+  #keep(key: string, decoded: DecodedIndex): void {
+    this.#entries.set(key, decoded);
+    this.#memoryBytes += memoryOf(decoded);
+    for (const [oldest, entry] of this.#entries) {
+      if (this.#memoryBytes <= this.#memoryBytesMax) break;
+      this.#entries.delete(oldest);
+      this.#memoryBytes -= memoryOf(entry);
+    }
+  }
+
+  async #load(manifest: Manifest, index: ManifestIndex): Promise<DecodedIndex> {
+    const object = indexKey(index.name);
+    const bytes = await this.#store.get(object, { maxBytes: INDEX_BYTES_MAX });
+    if (bytes === undefined) throw corruptObject(object, "it is missing");
+    if (bytes.length !== index.sizeBytes) {
+      const why = `it has ${bytes.length} bytes, the manifest says ${index.sizeBytes}`;
+      throw corruptObject(object, why);
+    }
+    const found = await sha256HexOfLarge(bytes);
+    if (found !== index.name) throw corruptObject(object, `its SHA-256 is ${found}`);
+    const header = decodeIndexHeader(object, bytes);
+    if (header.blockBytes !== manifest.blockBytes) {
+      const why = `its blocks have ${header.blockBytes} bytes, the manifest's ${manifest.blockBytes}`;
+      throw corruptObject(object, why);
+    }
+    const body = await unpack(object, bytes.subarray(INDEX_HEADER_BYTES), header.bodyBytes);
+    const { blockCount } = manifest;
+    const decoded = decodeIndexBody(object, header, { body, blockCount });
+    checkRange(decoded, index);
+    return decoded;
+  }
+}
+
+async function unpack(object: string, bytes: Uint8Array, maxBytes: number): Promise<Uint8Array> {
+  try {
+    return await decompress(bytes, maxBytes);
+  } catch (error) {
+    throw corruptObject(object, `its body cannot be decompressed: ${messageOf(error)}`, error);
+  }
+}
+
+/** The manifest's range decides which windows load the object: a block outside would be lost. */
+function checkRange({ object, records }: DecodedIndex, index: ManifestIndex): void {
+  const end = index.firstBlock + index.blockCount;
+  for (let extent = 0; extent < records.firstBlocks.length; extent++) {
+    const first = records.firstBlocks[extent] ?? 0;
+    const last = first + (records.blockCounts[extent] ?? 0);
+    if (first < index.firstBlock || last > end) {
+      const why = `it speaks of blocks ${first} to ${last - 1}, the manifest says ${index.firstBlock} to ${end - 1}`;
+      throw corruptObject(object, why);
+    }
   }
 }

@@ -1,0 +1,84 @@
+import type { BlockExtent } from "../core/extent.ts";
+import type { DecodedIndex } from "../core/index_codec.ts";
+import { indexKey } from "../core/index_codec.ts";
+import { WINDOW_BLOCKS } from "../core/limits.ts";
+import type { Manifest, ManifestIndex, StoredManifest } from "../core/manifest.ts";
+import { mapInOrder } from "../core/ordered.ts";
+import { type LostIndex, type PlanStep, RestorePlanner } from "../core/restore_plan.ts";
+import { assert, IbackupError } from "../errors.ts";
+import type { Repository } from "./repository.ts";
+
+const INDEX_GETS_IN_FLIGHT = 16;
+
+export interface ChainPlanOptions {
+  onlyOwn?: boolean | undefined;
+  extents?: readonly BlockExtent[] | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+interface LayerRef {
+  manifest: Manifest;
+  index: ManifestIndex;
+}
+
+/**
+ * Plans the reads of a chain, window by window. An index object that cannot be read makes "lost"
+ * steps, never an error: the caller decides what damage means.
+ *
+ * @param chain Base first.
+ * @throws What the store throws, and the reason of the signal.
+ */
+export async function* planChain(
+  repository: Repository,
+  chain: readonly StoredManifest[],
+  options: ChainPlanOptions,
+): AsyncGenerator<PlanStep, void, undefined> {
+  const newest = chain.at(-1)?.manifest;
+  assert(newest !== undefined, "a chain has a backup");
+  const sources = options.onlyOwn === true ? chain.slice(-1) : chain;
+  const refs = sources.flatMap(({ manifest }) =>
+    manifest.indexes.map((index) => ({ manifest, index })),
+  );
+  const planner = new RestorePlanner();
+  for (const window of windowsOf(newest.blockCount, options.extents)) {
+    options.signal?.throwIfAborted();
+    planner.begin(window);
+    const ofWindow = refs.filter(({ index }) => intersects(index, window));
+    const load = (ref: LayerRef) => loadLayer(repository, ref);
+    for await (const layer of mapInOrder(ofWindow, INDEX_GETS_IN_FLIGHT, load)) {
+      if ("reason" in layer) planner.applyLost(layer, layer.range);
+      else planner.apply(layer);
+    }
+    if (options.extents) planner.keepOnly(options.extents);
+    yield* planner.steps();
+  }
+}
+
+function* windowsOf(
+  blockCount: number,
+  extents: readonly BlockExtent[] | undefined,
+): Generator<BlockExtent> {
+  for (let firstBlock = 0; firstBlock < blockCount; firstBlock += WINDOW_BLOCKS) {
+    const window = { firstBlock, blockCount: Math.min(WINDOW_BLOCKS, blockCount - firstBlock) };
+    if (extents === undefined || extents.some((extent) => intersects(extent, window))) yield window;
+  }
+}
+
+function intersects(left: BlockExtent, right: BlockExtent): boolean {
+  const leftEnd = left.firstBlock + left.blockCount;
+  const rightEnd = right.firstBlock + right.blockCount;
+  return left.firstBlock < rightEnd && right.firstBlock < leftEnd;
+}
+
+async function loadLayer(
+  repository: Repository,
+  { manifest, index }: LayerRef,
+): Promise<DecodedIndex | (LostIndex & { range: BlockExtent })> {
+  try {
+    return await repository.indexes.read(manifest, index);
+  } catch (error) {
+    // A newer format stays an error of its own: the data are fine, this ibackup is too old.
+    if (!(error instanceof IbackupError) || error.code !== "CORRUPT_DATA") throw error;
+    return { object: indexKey(index.name), reason: error.why, range: index };
+  }
+}

@@ -1,0 +1,176 @@
+import type { BlockExtent } from "../core/extent.ts";
+import { indexKey, type PackRef } from "../core/index_codec.ts";
+import { PACK_BYTES_MAX } from "../core/limits.ts";
+import type { ManifestIndex } from "../core/manifest.ts";
+import { packKey } from "../core/pack.ts";
+import type { Store } from "../store/store.ts";
+import { type BuiltIndex, IndexBuilder } from "./index_builder.ts";
+import { BufferPool, type MemoryGauge } from "./memory_pool.ts";
+import { PackBuilder, type StoredFrame } from "./pack_builder.ts";
+import { sha256HexOfLarge } from "./sha256.ts";
+
+/** One being filled, the others on their way to the store. */
+const PACK_BUFFERS = 4;
+
+interface OpenPack {
+  builder: PackBuilder;
+  /** Its number in the table of the open index. */
+  number: number;
+  ref: PromiseWithResolvers<PackRef>;
+}
+
+/**
+ * Takes the records of a backup in order, and stores packs and index objects.
+ *
+ * An index object is put when its packs are stored. The first failure aborts all other uploads and
+ * is kept; what comes afterwards is dropped, so that whoever waits for memory goes on.
+ */
+export class RecordSink {
+  readonly #store: Store;
+  readonly #blockBytes: number;
+  readonly #packBuffers: BufferPool;
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  #failure: { error: unknown } | undefined;
+  #sequence: Promise<void> = Promise.resolve();
+
+  #pack: OpenPack | undefined;
+  #packUploads: Promise<void>[] = [];
+  #index = new IndexBuilder();
+  #indexUpload: Promise<void> = Promise.resolve();
+  readonly #indexes: ManifestIndex[] = [];
+  #bytesStored = 0;
+
+  constructor(
+    store: Store,
+    options: { blockBytes: number; gauge: MemoryGauge; signal?: AbortSignal | undefined },
+  ) {
+    this.#store = store;
+    this.#blockBytes = options.blockBytes;
+    const { gauge, signal } = options;
+    this.#packBuffers = new BufferPool({ count: PACK_BUFFERS, bufferBytes: PACK_BYTES_MAX, gauge });
+    this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
+  }
+
+  /** Throws what the first failed upload threw, or the reason of the signal. */
+  throwIfFailed(): void {
+    if (this.#failure) throw this.#failure.error;
+    this.#signal.throwIfAborted();
+  }
+
+  /** @param release Called when the frame is stored in a pack, or dropped. */
+  frame(compressed: Promise<StoredFrame>, release: () => void): void {
+    // Thrown when its turn comes; until then it is not an unhandled rejection.
+    compressed.catch(() => undefined);
+    this.#enqueue(async () => {
+      try {
+        const frame = await compressed;
+        if (!this.#failure) await this.#append(frame);
+      } finally {
+        release();
+      }
+    });
+  }
+
+  zero(extents: readonly BlockExtent[]): void {
+    this.#enqueue(async () => {
+      if (this.#failure) return;
+      if (!this.#index.hasRoomFor(extents.length)) await this.#sealIndex();
+      this.#index.add(undefined, extents);
+    });
+  }
+
+  /** Stores what is left. @throws What the first failed upload threw. */
+  async close(): Promise<{ indexes: ManifestIndex[]; bytesStored: number }> {
+    this.#enqueue(async () => {
+      if (!this.#failure) await this.#sealIndex();
+    });
+    await this.#settle();
+    this.throwIfFailed();
+    return { indexes: this.#indexes, bytesStored: this.#bytesStored };
+  }
+
+  /** Stops all uploads and waits for their end. */
+  async abort(): Promise<void> {
+    this.#fail(new DOMException("The backup was given up", "AbortError"));
+    await this.#settle();
+  }
+
+  async #settle(): Promise<void> {
+    await this.#sequence;
+    await Promise.all(this.#packUploads);
+    await this.#indexUpload;
+  }
+
+  #enqueue(step: () => Promise<void>): void {
+    this.#sequence = this.#sequence.then(step).catch((error: unknown) => this.#fail(error));
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failure) return;
+    this.#failure = { error };
+    this.#stop.abort(error);
+  }
+
+  async #append(frame: StoredFrame): Promise<void> {
+    if (!this.#index.hasRoomFor(frame.extents.length)) await this.#sealIndex();
+    if (this.#pack && !this.#pack.builder.hasRoomFor(frame.stored.length)) this.#sealPack();
+    this.#pack ??= await this.#openPack();
+    const { builder, number } = this.#pack;
+    this.#index.add({ ...builder.append(frame), pack: number }, frame.extents);
+  }
+
+  async #openPack(): Promise<OpenPack> {
+    const builder = new PackBuilder(await this.#packBuffers.take());
+    const ref = Promise.withResolvers<PackRef>();
+    return { builder, ref, number: this.#index.addPack(ref.promise) };
+  }
+
+  #sealPack(): void {
+    if (!this.#pack) return;
+    const { builder, ref } = this.#pack;
+    this.#pack = undefined;
+    const upload = this.#uploadPack(builder.close(this.#blockBytes), ref)
+      .catch((error: unknown) => {
+        ref.reject(error);
+        this.#fail(error);
+      })
+      .finally(() => this.#packBuffers.giveBack(builder.buffer));
+    this.#packUploads.push(upload);
+  }
+
+  async #uploadPack(bytes: Uint8Array, ref: PromiseWithResolvers<PackRef>): Promise<void> {
+    const name = await sha256HexOfLarge(bytes);
+    ref.resolve({ name, sizeBytes: bytes.length });
+    this.#signal.throwIfAborted();
+    await this.#store.put(packKey(name), bytes, { signal: this.#signal });
+    this.#bytesStored += bytes.length;
+  }
+
+  /**
+   * Closes the open index object, and its last pack with it: the name of a pack is known only when
+   * it is full, and an index object must not wait for one that is still being filled.
+   */
+  async #sealIndex(): Promise<void> {
+    this.#sealPack();
+    if (this.#index.isEmpty) return;
+    const index = this.#index;
+    const packUploads = this.#packUploads;
+    this.#index = new IndexBuilder();
+    this.#packUploads = [];
+    // One at a time, so that index objects do not pile up in memory when the store is slow.
+    await this.#indexUpload;
+    this.#indexUpload = this.#uploadIndex(index, packUploads).catch((error: unknown) => {
+      this.#fail(error);
+    });
+  }
+
+  async #uploadIndex(index: IndexBuilder, packUploads: Promise<void>[]): Promise<void> {
+    await Promise.all(packUploads);
+    this.throwIfFailed();
+    const { bytes, ...built }: BuiltIndex = await index.close(this.#blockBytes);
+    await this.#store.put(indexKey(built.name), bytes, { signal: this.#signal });
+    this.#bytesStored += bytes.length;
+    this.#indexes.push({ ...built, sizeBytes: bytes.length });
+  }
+}

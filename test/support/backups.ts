@@ -1,0 +1,164 @@
+import { chainOf } from "../../src/core/chain.ts";
+import type { BlockExtent } from "../../src/core/extent.ts";
+import type { Manifest, StoredManifest } from "../../src/core/manifest.ts";
+import { assert } from "../../src/errors.ts";
+import { openBackupWriter, type WrittenBackup } from "../../src/repo/backup_writer.ts";
+import { type Piece, type ReadOptions, readBlocks } from "../../src/repo/block_reader.ts";
+import { createRepository, type Repository } from "../../src/repo/repository.ts";
+import type { Store } from "../../src/store/store.ts";
+import { MemoryStore } from "./memory_store.ts";
+
+export const BLOCK_BYTES = 4096;
+const REPOSITORY_ID = "0b8f3c1e-5f0a-4a44-9c3e-5f9e8f2f7a10";
+
+/** Blocks to add to a backup; no content means zeroes, told as such. */
+export interface Change extends BlockExtent {
+  bytes?: Uint8Array;
+}
+
+export async function newRepository(store: Store = new MemoryStore()): Promise<Repository> {
+  return await createRepository(store, { id: REPOSITORY_ID, createdAt: new Date(0) });
+}
+
+/** A valid manifest; `number` makes its id and its times. */
+export function exampleManifest(number: number, fields: Partial<Manifest> = {}): Manifest {
+  const at = new Date(Date.UTC(2026, 10, 22) + number * 1000).toISOString();
+  const parentId = fields.parentId ?? null;
+  return {
+    backupId: `${at.slice(0, 19).replaceAll(/[-:]/g, "")}Z-${number.toString(16).padStart(8, "0")}`,
+    vmId: "vm-1",
+    disk: {
+      name: "vda",
+      sizeBytes: (fields.blockCount ?? 0) * (fields.blockBytes ?? BLOCK_BYTES),
+      logicalBlockBytes: 512,
+      identity: { kind: "serial", value: "S3R1AL" },
+      partitionTableSha256: null,
+    },
+    type: parentId === null ? "base" : "incremental",
+    parentId,
+    parentSha256: null,
+    sequence: 0,
+    capturedAt: at,
+    startedAt: at,
+    finishedAt: at,
+    consistency: "quiet",
+    gapCheck: { verdict: parentId === null ? "base" : "trusted", reason: "test" },
+    tracking: null,
+    freezeMs: null,
+    passes: 1,
+    blockBytes: BLOCK_BYTES,
+    blockCount: 0,
+    blocksChanged: 0,
+    blocksZero: 0,
+    bytesRead: 0,
+    bytesStored: 0,
+    indexes: [],
+    ibackupVersion: "0.1.0",
+    ...fields,
+  };
+}
+
+/** What a child of `parent` says of it. */
+export function continuing(parent: StoredManifest | undefined): Partial<Manifest> {
+  if (!parent) return {};
+  return {
+    parentId: parent.manifest.backupId,
+    parentSha256: parent.sha256,
+    sequence: parent.manifest.sequence + 1,
+  };
+}
+
+/** Writes the changes and commits a backup of them. */
+export async function takeBackup(
+  repository: Repository,
+  disk: { blockCount: number; parent?: StoredManifest | undefined },
+  changes: Iterable<Change>,
+): Promise<StoredManifest> {
+  const { blockCount, parent } = disk;
+  const written = await write(repository, blockCount, changes);
+  const number = parent ? parent.manifest.sequence + 1 : 0;
+  const fields = { ...continuing(parent), blockCount, ...written };
+  return await repository.commit(exampleManifest(number, fields));
+}
+
+async function write(
+  repository: Repository,
+  blockCount: number,
+  changes: Iterable<Change>,
+): Promise<WrittenBackup> {
+  const writer = openBackupWriter(repository, { blockBytes: BLOCK_BYTES, blockCount });
+  for (const { bytes, ...extent } of changes) {
+    if (bytes) await writer.add(extent, bytes);
+    else await writer.addZero(extent);
+  }
+  return await writer.finish();
+}
+
+/** The chain that ends in a backup, as the repository lists it. */
+export async function chainTo(
+  repository: Repository,
+  backup: StoredManifest,
+): Promise<StoredManifest[]> {
+  return chainOf(await repository.manifests(), backup.manifest.backupId);
+}
+
+/** Reads a whole disk; every block must come exactly once. Lost or unwanted blocks are 0xee. */
+export async function restore(
+  repository: Repository,
+  chain: StoredManifest[],
+  options: ReadOptions = {},
+): Promise<Uint8Array> {
+  const blockCount = chain.at(-1)?.manifest.blockCount ?? 0;
+  const disk = new Uint8Array(blockCount * BLOCK_BYTES).fill(0xee);
+  const seen = new Uint8Array(blockCount);
+  for await (const piece of readBlocks(repository, chain, options)) {
+    apply(disk, piece);
+    for (let block = 0; block < piece.blockCount; block++) {
+      assert(!seen[piece.firstBlock + block], "a block comes once");
+      seen[piece.firstBlock + block] = 1;
+    }
+  }
+  const isPartial = options.extents !== undefined || options.onDamage !== undefined;
+  assert(isPartial || !seen.includes(0), "every block comes");
+  return disk;
+}
+
+function apply(disk: Uint8Array, piece: Piece): void {
+  const start = piece.firstBlock * BLOCK_BYTES;
+  const end = start + piece.blockCount * BLOCK_BYTES;
+  if (end > disk.length) return;
+  if (piece.kind === "data") disk.set(piece.bytes, start);
+  else disk.fill(0, start, end);
+}
+
+/** Applies base and incrementals one after another, as `restore --replay` does. */
+export async function replay(repository: Repository, chain: StoredManifest[]): Promise<Uint8Array> {
+  const blockCount = chain.at(-1)?.manifest.blockCount ?? 0;
+  const disk = new Uint8Array(blockCount * BLOCK_BYTES).fill(0xee);
+  for (const index of chain.keys()) {
+    const upTo = chain.slice(0, index + 1);
+    for await (const piece of readBlocks(repository, upTo, { onlyOwn: true })) {
+      apply(disk, piece);
+    }
+  }
+  return disk;
+}
+
+/** Numbers that look random and are the same each time. */
+export function seededRandom(seed: number): (below: number) => number {
+  let state = seed | 0 || 1;
+  return (below) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+}
+
+/** Blocks that compress a little, and differ from one another. */
+export function content(blockCount: number, seed: number): Uint8Array {
+  const random = seededRandom(seed * 7919 + 1);
+  const words = new Uint32Array((blockCount * BLOCK_BYTES) / 4);
+  for (let at = 0; at < words.length; at++) words[at] = at % 3 === 0 ? random(2 ** 32) : seed + 1;
+  return new Uint8Array(words.buffer);
+}
