@@ -1,5 +1,6 @@
 /** The command line as a whole: parse, run one command, print, and say the exit status. */
-import { DEFAULT_CONFIG_FILE, type GlobalOptions, type Settings } from "../config/settings.ts";
+import { DEFAULT_CONFIG_FILE } from "../config/default_file.ts";
+import type { GlobalOptions, Settings } from "../config/settings.ts";
 import { EXIT_STATUS, IbackupError } from "../errors.ts";
 import type { JobContext } from "../job/context.ts";
 import { applyRules, type Result, type Run } from "./command.ts";

@@ -2,10 +2,9 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { IbackupError, systemCodeOf } from "../errors.ts";
+import { DEFAULT_CONFIG_FILE } from "./default_file.ts";
 import { loadConfig } from "./load.ts";
 import { VM_ID_PATTERN, VM_ID_RULE } from "./schema.ts";
-
-export const DEFAULT_CONFIG_FILE = "/etc/ibackup/config.toml";
 
 /** As given on the command line. */
 export interface GlobalOptions {

@@ -37,3 +37,12 @@ function startOf(folder: string, name: string): number | undefined {
 function nodeName(folder: string): string {
   return basename(folder).replaceAll("!", "/");
 }
+
+/** Paths of the machine's own disks: not loop, RAM and zram disks, nor drives without a medium. */
+export function physicalDisks(): string[] {
+  return readdirSync("/sys/block")
+    .filter((name) => !/^(loop|ram|zram|sr|fd|nbd)\d/.test(name))
+    .filter((name) => Number(readFileSync(`/sys/block/${name}/size`, "utf8")) > 0)
+    .map((name) => `/dev/${nodeName(name)}`)
+    .sort();
+}

@@ -3,7 +3,6 @@ import { BlockSet } from "../core/block_set.ts";
 import type { BlockExtent } from "../core/extent.ts";
 import { describeDevice } from "../disk/block_device.ts";
 import { IbackupError } from "../errors.ts";
-import type { Frame } from "../frame/codec.ts";
 import type { HelperProcess } from "../tracker/helper_process.ts";
 import { readTrackingStatus, type Slot, slotFor } from "../tracker/tracker.ts";
 import type { JobContext } from "./context.ts";
@@ -63,7 +62,7 @@ class Listener {
     this.#onBlocks = onBlocks;
   }
 
-  take(frame: Frame): void {
+  take(frame: Parameters<HelperProcess["onEvent"]>[0]): void {
     if (frame.name === "lost") this.#eventsLost = frame.fields.events;
     if (frame.name !== "blocks") return;
     const device = this.#devices.get(frame.fields.slot);

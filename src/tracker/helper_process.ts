@@ -78,7 +78,11 @@ export class HelperProcess {
 
   constructor({ path, args = [], descriptor }: HelperOptions) {
     const stdio = ["pipe", "pipe", "inherit", ...(descriptor === undefined ? [] : [descriptor])];
-    this.#child = spawn(path, args, { stdio: stdio as ["pipe", "pipe", "inherit"], env: {} });
+    this.#child = spawn(path, args, {
+      stdio: stdio as ["pipe", "pipe", "inherit"],
+      env: {},
+      detached: true,
+    });
     this.#child.stdout?.on("data", (bytes: Uint8Array) => this.#receive(bytes));
     this.#child.stdin?.on("error", (error) => this.#fail(messageOf(error)));
     this.#child.on("error", (error) => this.#fail(messageOf(error)));

@@ -1,0 +1,32 @@
+/** ibackup as a process: from its source, or the binary that IBACKUP_BIN names. */
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { env, execPath } from "node:process";
+
+const MAIN = join(import.meta.dirname, "../../src/main.ts");
+
+export const CLI: readonly [string, ...string[]] =
+  env["IBACKUP_BIN"] === undefined ? [execPath, MAIN] : [env["IBACKUP_BIN"]];
+
+export interface Ended {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** @param settings Environment; nothing else is inherited but PATH. */
+export function runCli(args: readonly string[], settings: Record<string, string> = {}): Ended {
+  const [program, ...first] = CLI;
+  const { status, stdout, stderr, error } = spawnSync(program, [...first, ...args], {
+    encoding: "utf8",
+    cwd: "/",
+    env: { PATH: env["PATH"] ?? "", HOME: "/nonexistent", ...settings },
+  });
+  if (error) throw error;
+  return { status, stdout, stderr };
+}
+
+/** The one document on standard output: anything else there makes this throw. */
+export function jsonOf({ stdout }: Ended): Record<string, unknown> {
+  return JSON.parse(stdout) as Record<string, unknown>;
+}

@@ -1,0 +1,134 @@
+import { chmodSync, chownSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { getuid } from "node:process";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { loadConfig } from "../../src/config/load.ts";
+import { resolveSettings } from "../../src/config/settings.ts";
+import { IbackupError } from "../../src/errors.ts";
+
+let folder: string;
+let file: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "ibackup-config-"));
+  file = join(folder, "config.toml");
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+function write(text: string, mode = 0o600): string {
+  writeFileSync(file, text);
+  chmodSync(file, mode);
+  return file;
+}
+
+function failure(run: () => unknown): IbackupError {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof IbackupError) return error;
+    throw error;
+  }
+  throw new Error("it did not fail");
+}
+
+describe("loadConfig()", () => {
+  test("reads every setting", () => {
+    write('repo = "file:///srv/backup"\nvm = "web-1"\ndisks = ["/dev/vda", "/dev/vdb"]\n');
+    expect(loadConfig(file)).toEqual({
+      repo: "file:///srv/backup",
+      vm: "web-1",
+      disks: ["/dev/vda", "/dev/vdb"],
+    });
+  });
+
+  test("gives nothing where there is no file, and no settings for an empty one", () => {
+    expect(loadConfig(file)).toBeUndefined();
+    expect(loadConfig(write(""))).toEqual({});
+  });
+
+  test("names all that is wrong at once, by path, with the value", () => {
+    write('vm = "no spaces"\ndisks = ["/dev/vda", "vdb"]\nrepos = "x"\nrepo = 7\n');
+    const { code, why } = failure(() => loadConfig(file));
+    expect(code).toBe("CONFIG");
+    expect(why.split("; ").sort()).toEqual([
+      'disks[1]: must be an absolute path such as /dev/vda (got "vdb")',
+      "repo: Invalid input: expected string, received number (got 7)",
+      "repos: is not a setting",
+      'vm: must be 1 to 128 letters, digits, dots, underscores and hyphens, the first a letter or digit (got "no spaces")',
+    ]);
+  });
+
+  test.each([
+    ['disks = ["/dev/vda", "/dev/vda"]', /disks: must not name a disk twice/],
+    ["disks = []", /disks: must name a disk/],
+    ['disks = "/dev/vda"', /disks: .*expected array.*\(got "\/dev\/vda"\)/],
+    ["[vm]\nname = 1", /vm: /],
+    ["vm = ", /line 1, column \d+: /],
+    ['vm = "a"\nvm = "b"', /line 2, column \d+: /],
+  ])("refuses %j", (text, why) => {
+    const error = failure(() => loadConfig(write(text)));
+    expect(error.code).toBe("CONFIG");
+    expect(error.why).toMatch(why);
+  });
+
+  test.each([0o622, 0o606, 0o660, 0o666])("refuses a file of mode %o", (mode) => {
+    const error = failure(() => loadConfig(write("", mode)));
+    expect(error.why).toContain("other users may write it");
+  });
+
+  test.runIf(getuid?.() === 0)("refuses a file that belongs to another user", () => {
+    chownSync(write(""), 65534, 65534);
+    expect(failure(() => loadConfig(file)).why).toBe("it belongs to user 65534");
+  });
+
+  test("refuses what is no file, and what is too large", () => {
+    expect(failure(() => loadConfig(folder)).why).toBe("it is not a regular file");
+    write("#".repeat((1 << 20) + 1));
+    expect(failure(() => loadConfig(file)).why).toMatch(/larger than/);
+  });
+
+  test("follows a link to a file that is fine", () => {
+    write('vm = "a"');
+    const link = join(folder, "link.toml");
+    symlinkSync(file, link);
+    expect(loadConfig(link)).toEqual({ vm: "a" });
+  });
+});
+
+describe("resolveSettings()", () => {
+  test("puts arguments before the environment, and the environment before the file", () => {
+    write('repo = "file:///file"\nvm = "file"\ndisks = ["/dev/vda"]');
+    const environment = { IBACKUP_REPO: "file:///environment" };
+    const given = { config: file, repo: "file:///argument", vm: "argument" };
+    expect(resolveSettings(given, environment)).toEqual({
+      repo: "file:///argument",
+      vmGiven: "argument",
+      vmId: "argument",
+      disks: ["/dev/vda"],
+      json: false,
+    });
+    expect(resolveSettings({ config: file }, environment)).toMatchObject({
+      repo: "file:///environment",
+      vmGiven: undefined,
+      vmId: "file",
+    });
+    expect(resolveSettings({ config: file }, { IBACKUP_REPO: "" }).repo).toBe("file:///file");
+  });
+
+  test("has a name for the machine where nobody gave one", () => {
+    expect(resolveSettings({ config: write("") }, {}).vmId).toMatch(/^[A-Za-z0-9][A-Za-z0-9._-]*$/);
+  });
+
+  test("refuses a config file that is named and not there", () => {
+    const error = failure(() => resolveSettings({ config: file }, {}));
+    expect(error.code).toBe("CONFIG");
+    expect(error.why).toBe("there is no such file");
+  });
+
+  test("refuses ids that could be something else in a listing or a path", () => {
+    for (const vm of ["", "a b", "../x", "-v", "a\n", "a".repeat(129)]) {
+      expect(failure(() => resolveSettings({ config: write(""), vm }, {})).code).toBe("USAGE");
+    }
+  });
+});
