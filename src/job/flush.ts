@@ -129,7 +129,8 @@ async function run(flush: Flush): Promise<FlushResult> {
     pending: ledger?.remembered,
     asked: { base: options.base, scan: options.scan },
   });
-  const reading = await readPasses(flush, await blocksToRead(flush, gapCheck));
+  const todo = await blocksToRead(flush, gapCheck);
+  const reading = await readPasses(flush, todo, taintsAtStart);
   refuseLess(reading.consistency, options.consistency);
 
   const stored = await writer.finish();
@@ -181,7 +182,11 @@ async function blocksToRead(flush: Flush, { verdict, reason }: GapVerdict): Prom
   return different;
 }
 
-async function readPasses(flush: Flush, first: BlockSet): Promise<Reading> {
+async function readPasses(
+  flush: Flush,
+  first: BlockSet,
+  taintsAtStart: Readonly<Record<string, number>>,
+): Promise<Reading> {
   const { context, disk, ledger } = flush;
   let todo = first;
   let todoCount = todo.count();
@@ -190,11 +195,11 @@ async function readPasses(flush: Flush, first: BlockSet): Promise<Reading> {
     if (ledger === undefined) {
       return { passes, consistency: "fuzzy", capturedAt: context.clock.now() };
     }
-    const taints = currentTaints(disk);
     const written = await ledger.collect();
     const writtenCount = written.count();
     const capturedAt = context.clock.now();
-    const isSound = taintsBetween(taints, currentTaints(disk)).length === 0;
+    // Of any pass: an unseen write may have changed a block that no later pass read again.
+    const isSound = taintsBetween(taintsAtStart, currentTaints(disk)).length === 0;
     if (writtenCount === 0 && isSound) return { passes, consistency: "quiet", capturedAt };
     const shrinks = writtenCount <= todoCount / 2;
     if (!shrinks || passes === PASSES_MAX) return { passes, consistency: "fuzzy", capturedAt };
