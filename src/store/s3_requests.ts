@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -167,16 +168,25 @@ function badAnswer(answer: GetObjectCommandOutput, why: string): BadAnswer {
   return new BadAnswer(why);
 }
 
+/** Reads straight into one buffer: the SDK's own way holds a large body twice. */
 async function readBody(answer: GetObjectCommandOutput, length: number): Promise<Uint8Array> {
-  const bytes = (await answer.Body?.transformToByteArray()) ?? new Uint8Array();
-  if (bytes.length !== length) {
-    throw new BadAnswer(`the answer breaks off after ${bytes.length} of ${length} bytes`);
-  }
+  const bytes = new Uint8Array(length);
+  let done = 0;
+  const body = answer.Body as Readable | undefined;
+  const reading = new Promise<void>((resolve, reject) => {
+    body?.once("end", resolve).once("close", resolve).once("error", reject);
+    body?.on("data", (chunk: Uint8Array) => {
+      if (done + chunk.length <= length) bytes.set(chunk, done);
+      done += chunk.length;
+    });
+  });
+  if (body !== undefined) await reading;
+  if (done !== length)
+    throw new BadAnswer(`the answer breaks off after ${done} of ${length} bytes`);
   return bytes;
 }
 
 /** Ends the connection of an answer that nobody will read. */
 function discard(answer: GetObjectCommandOutput): void {
-  const body = answer.Body as { destroy?: () => void; cancel?: () => Promise<void> } | undefined;
-  body?.destroy?.();
+  (answer.Body as Readable | undefined)?.destroy();
 }

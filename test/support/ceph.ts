@@ -1,4 +1,5 @@
 import { execFile, spawnSync } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -45,29 +46,9 @@ export const CEPH_CREDENTIALS = {
  * credentials in the environment of this process. The caller stops it in `afterAll`.
  */
 export async function startCeph(): Promise<Ceph> {
-  const folder = mkdtempSync("/dev/shm/ibackup-ceph-");
-  const [port, monitorPort] = await freePorts(2);
-  const settings = {
-    D: join(folder, "cluster"),
-    PORT: String(port),
-    MON: String(monitorPort),
-    AK: ACCESS_KEY,
-    SK: SECRET_KEY,
-    OWNER: String(pid),
-  };
-  const run = (...words: string[]) => runScript(words, settings);
-  const stop = () => {
-    run("stop");
-    rmSync(folder, { recursive: true, force: true });
-  };
-  try {
-    run("start");
-  } catch (error) {
-    stop();
-    throw error;
-  }
+  const { settings, run, stop } = await startOnFreePorts();
   Object.assign(env, CEPH_CREDENTIALS);
-  const endpoint = `http://127.0.0.1:${port}`;
+  const endpoint = `http://127.0.0.1:${settings.PORT}`;
   return {
     endpoint,
     url: (bucket, parameters = {}) =>
@@ -122,15 +103,43 @@ function runScript(words: string[], settings: Record<string, string>): string {
   });
 }
 
-/** Ports that nobody listens on. All are held until the last is known, so they differ. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const address = server.address();
-    if (address !== null && typeof address === "object") ports.push(address.port);
+/** Another process may take a port between our look and the start: then others are tried. */
+async function startOnFreePorts(attempt = 1) {
+  const folder = mkdtempSync("/dev/shm/ibackup-ceph-");
+  const settings = {
+    D: join(folder, "cluster"),
+    PORT: String(await freePort()),
+    MON: String(await freePort()),
+    AK: ACCESS_KEY,
+    SK: SECRET_KEY,
+    OWNER: String(pid),
+  };
+  const run = (...words: string[]) => runScript(words, settings);
+  const stop = () => {
+    run("stop");
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    run("start");
+    return { settings, run, stop };
+  } catch (error) {
+    stop();
+    if (attempt === 3) throw error;
+    return await startOnFreePorts(attempt + 1);
   }
-  for (const server of servers) await new Promise((resolve) => server.close(resolve));
-  return ports;
+}
+
+/** Below the range from which the kernel takes ports for outgoing connections. */
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(10_000, 32_000);
+    const server = createServer();
+    const free = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
