@@ -91,7 +91,9 @@ export async function trackingStatus(
   const slots = paths.length === 0 ? status.slots : wanted.filter((slot) => slot !== undefined);
   return {
     session: status.session ?? null,
-    devices: slots.map((slot) => ({ device: pathOf(slot), ...slot })),
+    devices: slots
+      .map((slot) => ({ device: pathOf(slot), ...slot }))
+      .sort((left, right) => left.device.localeCompare(right.device)),
   };
 }
 
