@@ -1,35 +1,40 @@
 import { defineConfig } from "vitest/config";
 
-/** Pure tests: no root, no loop devices, no BPF. Everything else shares the one kernel. */
-const PURE = ["test/{core,frame,config,repo,store}/**/*.test.ts", "test/*.test.ts"];
+/** Two at a time: no root, no loop devices, no BPF, no servers. The rest share one kernel. */
+const PARALLEL = [
+  "test/{core,frame,config,repo}/**/*.test.ts",
+  "test/store/!(s3)*.test.ts",
+  "test/*.test.ts",
+];
 
-const results = "dist/test_results.json";
+const shared = {
+  // Without it, `import { z } from "zod"` is undefined under Bun.
+  deps: { interopDefault: false },
+  hookTimeout: 120_000,
+};
 
 export default defineConfig({
   test: {
     globalSetup: "test/leaks.ts",
-    // With it, `import { z } from "zod"` is undefined under Bun.
-    deps: { interopDefault: false },
-    reporters: ["default", ["json", { outputFile: results }]],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    reporters: ["default", ["json", { outputFile: "dist/test_results.json" }]],
     teardownTimeout: 60_000,
     projects: [
       {
-        extends: true,
         test: {
-          name: "pure",
-          include: PURE,
+          ...shared,
+          name: "parallel",
+          include: PARALLEL,
           maxWorkers: 2,
+          testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
       },
       {
-        extends: true,
         test: {
-          name: "kernel",
+          ...shared,
+          name: "serial",
           include: ["test/**/*.test.ts"],
-          exclude: PURE,
+          exclude: PARALLEL,
           maxWorkers: 1,
           testTimeout: 600_000,
           sequence: { groupOrder: 1 },
