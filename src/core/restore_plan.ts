@@ -70,9 +70,10 @@ export class RestorePlanner {
   #layers: Layer[] = [];
   #nextOwner: number = OWNER.first;
 
-  /** @param window `blockCount` is less than a whole window only at the end of the disk. */
+  /** @param window A window, or the part of it that is wanted. */
   begin(window: BlockExtent): void {
-    assert(window.firstBlock % WINDOW_BLOCKS === 0, "a window begins at a multiple of its size");
+    const lastBlock = window.firstBlock + window.blockCount - 1;
+    assert(windowOf(window.firstBlock) === windowOf(lastBlock), "one window at a time");
     this.#owners.begin({ ...window, owner: OWNER.missing });
     this.#layers = [];
     this.#nextOwner = OWNER.first;
@@ -114,7 +115,7 @@ export class RestorePlanner {
       leaveOut(extent.firstBlock);
       unwantedFrom = Math.max(unwantedFrom, extent.firstBlock + extent.blockCount);
     }
-    leaveOut(firstBlock + WINDOW_BLOCKS);
+    leaveOut((windowOf(firstBlock) + 1) * WINDOW_BLOCKS);
   }
 
   /**

@@ -2,7 +2,7 @@ import { manifestKey } from "../core/chain.ts";
 import type { BlockExtent } from "../core/extent.ts";
 import type { StoredManifest } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
-import type { PlanStep } from "../core/restore_plan.ts";
+import type { PlannedRequest, PlanStep } from "../core/restore_plan.ts";
 import { assert } from "../errors.ts";
 import { planChain } from "./chain_plan.ts";
 import { type Damage, damageError } from "./damage.ts";
@@ -64,16 +64,12 @@ export async function* readBlocks(
   const newest = chain.at(-1)?.manifest;
   assert(newest !== undefined, "a chain has a backup");
   const { blockBytes } = newest;
-  const report = (damage: Damage) => {
-    if (!options.onDamage) throw damageError(damage);
-    options.onDamage(damage);
-  };
   const decode = async (fetched: Fetched) =>
     "frame" in fetched ? await decodeFrame(fetched, blockBytes) : fetched;
   const fetched = fetchSteps(repository, chain, options);
   for await (const result of mapInOrder(fetched, FRAMES_IN_FLIGHT, decode)) {
     options.signal?.throwIfAborted();
-    if (result.kind === "damage") report(result.damage);
+    if (result.kind === "damage") report(result.damage, options);
     else if (result.kind === "zero") yield { kind: "zero", ...result.extent };
     else yield* piecesOf(result, blockBytes);
   }
@@ -97,25 +93,37 @@ async function* fetchSteps(
   options: ReadOptions,
 ): AsyncGenerator<Fetched, void, undefined> {
   const steps = planChain(repository, chain, options);
-  const newest = chain.at(-1)?.manifest.backupId ?? "";
   const fetch = async (step: PlanStep): Promise<Fetched[]> => {
     if (step.kind === "request") return await fetchFrames(repository.store, step);
     const { firstBlock, blockCount } = step;
-    const extent = { firstBlock, blockCount };
-    if (step.kind === "zero") return [{ kind: "zero", extent }];
-    if (step.kind === "missing" && options.onlyOwn === true) return [];
-    const cause =
-      step.kind === "lost"
-        ? step.index
-        : { object: manifestKey(newest), reason: "no backup of its chain holds these blocks" };
-    const { object, reason } = cause;
-    return [{ kind: "damage", damage: { object, reason, extents: [extent] } }];
+    if (step.kind === "zero") return [{ kind: "zero", extent: { firstBlock, blockCount } }];
+    const damage = damageOf(step, chain, options);
+    return damage ? [{ kind: "damage", damage }] : [];
   };
   const concurrency = options.concurrency ?? REQUESTS_IN_FLIGHT;
   for await (const results of mapInOrder(steps, concurrency, fetch)) yield* results;
 }
 
-/** Plans like `readBlocks` and counts, reading no pack. */
+/** What it means that blocks cannot be planned; undefined where they need not be there. */
+function damageOf(
+  step: PlanStep & { kind: "missing" | "lost" },
+  chain: readonly StoredManifest[],
+  options: ReadOptions,
+): Damage | undefined {
+  const { firstBlock, blockCount } = step;
+  const extents = [{ firstBlock, blockCount }];
+  if (step.kind === "lost") return { ...step.index, extents };
+  if (options.onlyOwn === true) return undefined;
+  const object = manifestKey(chain.at(-1)?.manifest.backupId ?? "");
+  return { object, reason: "no backup of its chain holds these blocks", extents };
+}
+
+/**
+ * Plans like `readBlocks` and counts, reading no pack.
+ *
+ * @throws IbackupError CORRUPT_DATA for an index object that cannot be read, or blocks that nobody
+ *   holds (see `onDamage`); damage in packs is not looked for.
+ */
 export async function planReads(
   repository: Repository,
   chain: readonly StoredManifest[],
@@ -132,14 +140,25 @@ export async function planReads(
     if (step.kind === "request") {
       summary.requests += 1;
       summary.bytesFetched += step.length;
-      for (const { wanted } of step.frames) {
-        summary.dataBlocks += wanted.reduce((sum, { blockCount }) => sum + blockCount, 0);
-      }
-    } else if (step.kind === "zero") {
-      summary.zeroBlocks += step.blockCount;
-    } else if (step.kind === "lost" || options.onlyOwn !== true) {
-      summary.missingBlocks += step.blockCount;
+      summary.dataBlocks += wantedBlocks(step);
+      continue;
     }
+    const damage = step.kind === "zero" ? undefined : damageOf(step, chain, options);
+    if (step.kind === "zero") summary.zeroBlocks += step.blockCount;
+    if (!damage) continue;
+    report(damage, options);
+    summary.missingBlocks += step.blockCount;
   }
   return summary;
+}
+
+function wantedBlocks({ frames }: PlannedRequest): number {
+  return frames
+    .flatMap(({ wanted }) => wanted)
+    .reduce((sum, { blockCount }) => sum + blockCount, 0);
+}
+
+function report(damage: Damage, { onDamage }: ReadOptions): void {
+  if (!onDamage) throw damageError(damage);
+  onDamage(damage);
 }

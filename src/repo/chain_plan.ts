@@ -54,13 +54,22 @@ export async function* planChain(
   }
 }
 
+/** The windows of a disk, each narrowed down to what lies between its first and last wanted block. */
 function* windowsOf(
   blockCount: number,
   extents: readonly BlockExtent[] | undefined,
 ): Generator<BlockExtent> {
+  const wanted = extents ?? [{ firstBlock: 0, blockCount }];
   for (let firstBlock = 0; firstBlock < blockCount; firstBlock += WINDOW_BLOCKS) {
-    const window = { firstBlock, blockCount: Math.min(WINDOW_BLOCKS, blockCount - firstBlock) };
-    if (extents === undefined || extents.some((extent) => intersects(extent, window))) yield window;
+    const end = Math.min(firstBlock + WINDOW_BLOCKS, blockCount);
+    const window = { firstBlock, blockCount: end - firstBlock };
+    const inside = wanted.filter((extent) => intersects(extent, window));
+    const [first] = inside;
+    const last = inside.at(-1);
+    if (first === undefined || last === undefined) continue;
+    const from = Math.max(first.firstBlock, firstBlock);
+    const to = Math.min(last.firstBlock + last.blockCount, end);
+    yield { firstBlock: from, blockCount: to - from };
   }
 }
 

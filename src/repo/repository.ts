@@ -75,6 +75,12 @@ export async function openRepository(store: Store): Promise<Repository> {
   return new Repository(store, parsed.data.id);
 }
 
+/** A backup whose manifest is there but cannot be read. */
+export interface DamagedManifest {
+  backupId: string;
+  error: IbackupError;
+}
+
 /** The backups of many disks in one store. */
 export class Repository {
   readonly store: Store;
@@ -95,13 +101,13 @@ export class Repository {
    * @param onDamaged Told of each manifest that cannot be read. Without it the first one throws:
    *   a backup that is there but unreadable is not the same as no backup.
    */
-  async manifests(onDamaged?: (error: IbackupError) => void): Promise<StoredManifest[]> {
+  async manifests(onDamaged?: (damaged: DamagedManifest) => void): Promise<StoredManifest[]> {
     const found: StoredManifest[] = [];
     const work = (backupId: string) => this.#tryManifest(backupId);
     for await (const result of mapInOrder(this.#backupIds(), MANIFEST_GETS_IN_FLIGHT, work)) {
-      if (!(result instanceof IbackupError)) found.push(result);
+      if ("manifest" in result) found.push(result);
       else if (onDamaged) onDamaged(result);
-      else throw result;
+      else throw result.error;
     }
     return inChainOrder(found);
   }
@@ -153,13 +159,15 @@ export class Repository {
   }
 
   /** A manifest that is listed: gone or damaged is an answer, an unreachable store is not. */
-  async #tryManifest(backupId: string): Promise<StoredManifest | IbackupError> {
+  async #tryManifest(backupId: string): Promise<StoredManifest | DamagedManifest> {
     try {
       const stored = await this.#readManifest(backupId);
-      return stored ?? corruptObject(manifestKey(backupId), "it is listed but cannot be got");
+      if (stored) return stored;
+      const error = corruptObject(manifestKey(backupId), "it is listed but cannot be got");
+      return { backupId, error };
     } catch (error) {
       const isDamage = error instanceof IbackupError && DAMAGE_CODES.has(error.code);
-      if (isDamage) return error;
+      if (isDamage) return { backupId, error };
       throw error;
     }
   }

@@ -1,0 +1,142 @@
+import type { BlockExtent } from "../core/extent.ts";
+import { PACK_BYTES_MAX } from "../core/limits.ts";
+import type { Manifest, ManifestIndex } from "../core/manifest.ts";
+import { mapInOrder } from "../core/ordered.ts";
+import { decodePack, packKey } from "../core/pack.ts";
+import { at, extentsOf, frameBlocks, placeOf, RECORD_KIND, type Records } from "../core/records.ts";
+import { IbackupError } from "../errors.ts";
+import type { Damage } from "../repo/damage.ts";
+import { unpackFrame } from "../repo/frame_reader.ts";
+import type { Repository } from "../repo/repository.ts";
+import { sha256Hex, sha256HexOfLarge } from "../repo/sha256.ts";
+
+const FRAMES_IN_FLIGHT = 4;
+
+/** A pack, and the index objects whose records lie in it. */
+export interface PackUse {
+  name: string;
+  sizeBytes: number;
+  /** `number`: of the pack, in the table of the index object. */
+  users: { manifest: Manifest; index: ManifestIndex; number: number }[];
+}
+
+interface UsedFrame {
+  records: Records;
+  record: number;
+  blockBytes: number;
+}
+
+/**
+ * @param options `presentBytes`: size of the object in the store, undefined when it is not there.
+ *   `data`: read it all.
+ * @returns What is wrong with the pack, and the blocks that it takes away.
+ * @throws What the store throws.
+ */
+export async function checkPack(
+  repository: Repository,
+  use: PackUse,
+  options: { presentBytes: number | undefined; data: boolean },
+): Promise<Damage | undefined> {
+  const object = packKey(use.name);
+  const { presentBytes, data } = options;
+  if (presentBytes === undefined) {
+    return { object, reason: "it is missing", extents: await extentsIn(repository, use) };
+  }
+  const wrongSize = `it has ${presentBytes} bytes, the index says ${use.sizeBytes}`;
+  const hasRightSize = presentBytes === use.sizeBytes;
+  if (!data) {
+    if (hasRightSize) return undefined;
+    return { object, reason: wrongSize, extents: await extentsIn(repository, use) };
+  }
+  if (presentBytes > PACK_BYTES_MAX) return { object, reason: wrongSize, extents: [] };
+  const bytes = await repository.store.get(object, { maxBytes: PACK_BYTES_MAX });
+  if (bytes === undefined) {
+    return { object, reason: "it is missing", extents: await extentsIn(repository, use) };
+  }
+  const damage = await checkFrames(repository, use, bytes);
+  const reason = hasRightSize ? await wrongContent(use, bytes) : wrongSize;
+  if (reason === undefined && damage.reasons.length === 0) return undefined;
+  return {
+    object,
+    reason: [reason ?? [], ...damage.reasons].flat().join("; "),
+    extents: damage.extents,
+  };
+}
+
+/** Why the pack as a whole is not what it should be. */
+async function wrongContent({ name }: PackUse, bytes: Uint8Array): Promise<string | undefined> {
+  const found = await sha256HexOfLarge(bytes);
+  if (found !== name) return `its SHA-256 is ${found}`;
+  try {
+    decodePack(packKey(name), bytes, sha256Hex);
+    return undefined;
+  } catch (error) {
+    if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return error.why;
+    throw error;
+  }
+}
+
+/** Decodes every frame that an index object names. Only the first reason is kept. */
+async function checkFrames(
+  repository: Repository,
+  use: PackUse,
+  bytes: Uint8Array,
+): Promise<{ reasons: string[]; extents: BlockExtent[] }> {
+  const check = async (frame: UsedFrame) => {
+    const { records, record, blockBytes } = frame;
+    const place = placeOf(records, record);
+    const stored = bytes.subarray(place.offset, place.offset + place.storedBytes);
+    const raw = await unpackFrame(stored, place, frameBlocks(records, record) * blockBytes);
+    return { frame, reason: typeof raw === "string" ? raw : undefined };
+  };
+  const reasons: string[] = [];
+  const extents: BlockExtent[] = [];
+  for await (const { frame, reason } of mapInOrder(
+    framesIn(repository, use),
+    FRAMES_IN_FLIGHT,
+    check,
+  )) {
+    if (reason === undefined) continue;
+    if (reasons.length === 0) reasons.push(reason);
+    extents.push(...extentsOf(frame.records, frame.record));
+  }
+  return { reasons, extents: merged(extents) };
+}
+
+async function extentsIn(repository: Repository, use: PackUse): Promise<BlockExtent[]> {
+  const extents: BlockExtent[] = [];
+  for await (const { records, record } of framesIn(repository, use)) {
+    extents.push(...extentsOf(records, record));
+  }
+  return merged(extents);
+}
+
+async function* framesIn(
+  repository: Repository,
+  { users }: PackUse,
+): AsyncGenerator<UsedFrame, void, undefined> {
+  for (const { manifest, index, number } of users) {
+    const { records } = await repository.indexes.read(manifest, index);
+    for (let record = 0; record < records.count; record++) {
+      const isInPack =
+        records.kinds[record] !== RECORD_KIND.zero && at(records.packs, record) === number;
+      if (isInPack) yield { records, record, blockBytes: manifest.blockBytes };
+    }
+  }
+}
+
+function merged(extents: readonly BlockExtent[]): BlockExtent[] {
+  const result: BlockExtent[] = [];
+  for (const { firstBlock, blockCount } of extents.toSorted(
+    (a, b) => a.firstBlock - b.firstBlock,
+  )) {
+    const last = result.at(-1);
+    const end = firstBlock + blockCount;
+    if (last && firstBlock <= last.firstBlock + last.blockCount) {
+      last.blockCount = Math.max(last.firstBlock + last.blockCount, end) - last.firstBlock;
+    } else {
+      result.push({ firstBlock, blockCount });
+    }
+  }
+  return result;
+}
