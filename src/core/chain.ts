@@ -19,23 +19,32 @@ export function manifestKey(backupId: string): string {
 
 /**
  * Orders manifests oldest first: a parent always stands before its children, whatever the clocks
- * said, and between chains the time in the backup id decides.
+ * said, and between chains the instant decides: the ids of one second stand in no order.
  */
 export function inChainOrder(all: readonly StoredManifest[]): StoredManifest[] {
   const byId = new Map(all.map((stored) => [stored.manifest.backupId, stored]));
   const ordered = new Set<StoredManifest>();
-  for (const id of [...byId.keys()].sort()) {
+  for (const stored of [...byId.values()].sort(byInstant)) {
     const unplaced: StoredManifest[] = [];
     const seen = new Set<StoredManifest>();
-    let next = byId.get(id);
+    let next: StoredManifest | undefined = stored;
     while (next !== undefined && !ordered.has(next) && !seen.has(next)) {
       unplaced.push(next);
       seen.add(next);
       next = byId.get(next.manifest.parentId ?? "");
     }
-    for (const stored of unplaced.reverse()) ordered.add(stored);
+    for (const each of unplaced.reverse()) ordered.add(each);
   }
   return [...ordered];
+}
+
+function byInstant(
+  { manifest: left }: StoredManifest,
+  { manifest: right }: StoredManifest,
+): number {
+  const keys = [left, right].map(({ capturedAt, backupId }) => `${capturedAt} ${backupId}`);
+  const [leftKey = "", rightKey = ""] = keys;
+  return leftKey < rightKey ? -1 : Number(leftKey > rightKey);
 }
 
 /**
