@@ -108,18 +108,30 @@ static __always_inline bool op_writes(__u32 op)
 const volatile bool issue_has_queue;
 const volatile bool bio_queue_has_queue;
 
+/*
+ * The argument after the queue, where there is one. The barrier keeps the two loads apart: clang
+ * would make them one, from an address that it computes, which the verifier does not allow.
+ */
+static __always_inline __u64 argument_after_queue(struct bpf_raw_tracepoint_args *ctx,
+						  bool has_queue)
+{
+	__u64 argument;
+
+	if (!has_queue)
+		return ctx->args[0];
+	argument = ctx->args[1];
+	barrier_var(argument);
+	return argument;
+}
+
 static __always_inline struct request *issued_request(struct bpf_raw_tracepoint_args *ctx)
 {
-	if (issue_has_queue)
-		return (struct request *)ctx->args[1];
-	return (struct request *)ctx->args[0];
+	return (struct request *)argument_after_queue(ctx, issue_has_queue);
 }
 
 static __always_inline struct bio *queued_bio(struct bpf_raw_tracepoint_args *ctx)
 {
-	if (bio_queue_has_queue)
-		return (struct bio *)ctx->args[1];
-	return (struct bio *)ctx->args[0];
+	return (struct bio *)argument_after_queue(ctx, bio_queue_has_queue);
 }
 
 static __always_inline __u32 device_of(struct gendisk *disk)
