@@ -35,6 +35,7 @@ static void stuff(struct stuffing *stuffing, const void *bytes, size_t length)
 	const uint8_t *byte = bytes;
 
 	for (size_t i = 0; i < length; i++) {
+		/* clang-tidy knows the first byte of a struct only. NOLINTNEXTLINE */
 		if (byte[i])
 			stuffing->out[stuffing->at++] = byte[i] ^ NEWLINE;
 		if (!byte[i] || stuffing->at - stuffing->code == CODE_MAX) {

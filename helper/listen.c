@@ -72,6 +72,7 @@ static void take_event(const struct dirty_event *event)
 	while (bits) {
 		unsigned int first = (unsigned int)__builtin_ctzll(bits);
 		uint64_t rest = ~(bits >> first);
+		/* cppcheck-suppress knownConditionTrueFalse; all 64 bits may be set */
 		unsigned int count = rest ? (unsigned int)__builtin_ctzll(rest) : 64;
 
 		add_run(64ull * word + first, count);

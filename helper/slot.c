@@ -83,7 +83,7 @@ static int enter_slot(const struct tracker *tracker, struct place *place)
 static int add_slot(struct tracker *tracker, const struct frame_attach_request *request)
 {
 	struct place place;
-	uint32_t slot;
+	uint32_t slot = UINT32_MAX;
 
 	if (find_room(tracker, request, &slot, &place))
 		return -1;

@@ -62,7 +62,11 @@ static struct counters *make_counters(size_t *cpus)
 	struct counters *counters;
 
 	_Static_assert(sizeof(*counters) % 8 == 0, "the kernel pads each to 8 bytes");
-	*cpus = count > 0 ? (size_t)count : 0;
+	if (count <= 0) {
+		fail(FRAME_ERROR_CODE_SYSTEM, -count, "cannot count the CPUs");
+		return NULL;
+	}
+	*cpus = (size_t)count;
 	counters = calloc(*cpus, sizeof(*counters));
 	if (!counters)
 		fail(FRAME_ERROR_CODE_SYSTEM, errno, "no memory for the counters");

@@ -31,11 +31,11 @@ static int answer_status(const struct tracker *tracker)
 		.session_high = state->high,
 		.session_low = state->low,
 		.started_at_boottime_ms = state->started_at_boottime_ms,
-		.hooks_attached = (state->programs & ~BUFFER_PROGRAMS ? FRAME_HOOK_BLOCK : 0u) |
-				  (state->programs & BUFFER_PROGRAMS ? FRAME_HOOK_BUFFER : 0u),
-		.buffer_hook_kind = state->programs & PROGRAM_BIT(BUFFER_KPROBE)       ? 1
-				    : state->programs & PROGRAM_BIT(BUFFER_TRACEPOINT) ? 2
-										       : 0,
+		.hooks_attached = ((state->programs & ~BUFFER_PROGRAMS) ? FRAME_HOOK_BLOCK : 0u) |
+				  ((state->programs & BUFFER_PROGRAMS) ? FRAME_HOOK_BUFFER : 0u),
+		.buffer_hook_kind = (state->programs & PROGRAM_BIT(BUFFER_KPROBE))       ? 1
+				    : (state->programs & PROGRAM_BIT(BUFFER_TRACEPOINT)) ? 2
+											 : 0,
 		.bpf_object = state->object,
 		.listening = is_listened(tracker),
 	};
