@@ -41,7 +41,7 @@ class CountingStore extends MemoryStore {
 }
 
 describe("a chain of a base and 30 incrementals", async () => {
-  const blockCount = 5000;
+  const blockCount = 2000;
   const store = new CountingStore();
   const repository = await newRepository(store);
   const random = seededRandom(42);
@@ -49,9 +49,9 @@ describe("a chain of a base and 30 incrementals", async () => {
   const images: Uint8Array[] = [];
   const backups: StoredManifest[] = [];
   const base: Change[] = [
-    { firstBlock: 0, blockCount: 1000, bytes: content(1000, 1) },
-    { firstBlock: 1000, blockCount: 3000 },
-    { firstBlock: 4000, blockCount: 1000, bytes: content(1000, 2) },
+    { firstBlock: 0, blockCount: 500, bytes: content(500, 1) },
+    { firstBlock: 500, blockCount: 1000 },
+    { firstBlock: 1500, blockCount: 500, bytes: content(500, 2) },
   ];
   for (let number = 0; number <= 30; number++) {
     const changes =

@@ -16,9 +16,9 @@ import {
 import { type Fault, FaultStore } from "../support/fault_store.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 
-const BLOCKS = 12_000;
+const BLOCKS = 6000;
 
-/** Does not compress, so that 12,000 blocks make three packs. */
+/** Does not compress, so that 6,000 blocks make two packs. */
 function noise(blockCount: number, seed: number): Uint8Array {
   const random = seededRandom(seed);
   const words = new Uint32Array((blockCount * BLOCK_BYTES) / 4);
@@ -27,7 +27,7 @@ function noise(blockCount: number, seed: number): Uint8Array {
 }
 
 const FIRST = noise(BLOCKS, 11);
-const SECOND = content(3000, 12);
+const SECOND = content(1000, 12);
 
 async function takeBase(store: Store): Promise<StoredManifest> {
   const repository = await openRepository(store);
@@ -39,7 +39,7 @@ async function takeBase(store: Store): Promise<StoredManifest> {
 async function takeChild(store: Store, base: StoredManifest): Promise<StoredManifest> {
   const repository = await openRepository(store);
   return await takeBackup(repository, { blockCount: BLOCKS, parent: base }, [
-    { firstBlock: 500, blockCount: 3000, bytes: SECOND },
+    { firstBlock: 500, blockCount: 1000, bytes: SECOND },
   ]);
 }
 

@@ -1,0 +1,116 @@
+import { createHash } from "node:crypto";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type DocumentKind, decodeDocument, encodeDocument } from "../../src/core/document.ts";
+import { decodeManifest, encodeManifest, type Manifest } from "../../src/core/manifest.ts";
+import { IbackupError } from "../../src/errors.ts";
+import { exampleManifest } from "../support/backups.ts";
+
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const KIND: DocumentKind = { name: "manifest", version: 3 };
+const encode = (text: string) => new TextEncoder().encode(text);
+
+function codeOf(work: () => unknown): string {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof IbackupError) return error.code;
+    throw error;
+  }
+  return "no error";
+}
+
+const decode = (bytes: Uint8Array) =>
+  decodeDocument(KIND, { object: "manifests/x", bytes }, sha256);
+
+describe("decodeDocument()", () => {
+  test("gives back any JSON value that was encoded", () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        const json: unknown = JSON.parse(JSON.stringify(value));
+        expect(decode(encodeDocument(KIND, value, sha256))).toEqual(json);
+      }),
+    );
+  });
+
+  test("refuses a document cut at any byte", () => {
+    const bytes = encodeDocument(KIND, { a: [1, "zwei"] }, sha256);
+    for (let cut = 0; cut < bytes.length; cut++) {
+      expect(codeOf(() => decode(bytes.subarray(0, cut)))).toBe("CORRUPT_DATA");
+    }
+  });
+
+  test("refuses a document with any bit flipped", () => {
+    const bytes = encodeDocument(KIND, { a: [1, "zwei"] }, sha256);
+    for (let bit = 0; bit < bytes.length * 8; bit++) {
+      const flipped = bytes.slice();
+      flipped[bit >> 3] = flipped[bit >> 3]! ^ (1 << (bit & 7));
+      const code = codeOf(() => decode(flipped));
+      // The version is not under the digest: a flip can only make it another version.
+      expect(["CORRUPT_DATA", "REPOSITORY_FORMAT", "no error"]).toContain(code);
+      if (code === "no error") expect(decode(flipped)).toEqual({ a: [1, "zwei"] });
+    }
+  });
+
+  test("tells a newer format from damage and from a file of something else", () => {
+    const newer = encodeDocument({ name: "manifest", version: 4 }, {}, sha256);
+    expect(codeOf(() => decode(newer))).toBe("REPOSITORY_FORMAT");
+    const other = encodeDocument({ name: "repository", version: 3 }, {}, sha256);
+    expect(() => decode(other)).toThrow(IbackupError);
+    expect(codeOf(() => decode(encode("#!/bin/sh\nexit\n")))).toBe("CORRUPT_DATA");
+    expect(codeOf(() => decode(encode(`${"x".repeat(1000)}\n`)))).toBe("CORRUPT_DATA");
+    expect(codeOf(() => decode(new Uint8Array(1 << 20)))).toBe("CORRUPT_DATA");
+  });
+});
+
+describe("decodeManifest()", () => {
+  const manifest = exampleManifest(5, {
+    blockCount: 1000,
+    tracking: {
+      bootId: "b",
+      session: "s",
+      epoch: 4,
+      hooks: ["block"],
+      lostEvents: 0,
+      taints: [{ reason: "passthrough", count: 2 }],
+    },
+    indexes: [
+      { name: "ab".repeat(32), sizeBytes: 9, firstBlock: 0, blockCount: 1000, frameCount: 3 },
+    ],
+  });
+  const object = `manifests/${manifest.backupId}`;
+
+  test("gives back what was encoded", () => {
+    const bytes = encodeManifest(manifest, sha256);
+    expect(decodeManifest({ object, bytes }, sha256)).toEqual(manifest);
+  });
+
+  const index = manifest.indexes[0]!;
+  const wrong: [string, Record<string, unknown>][] = [
+    ["an unknown field", { surprise: 1 }],
+    ["a base with a parent", { parentId: exampleManifest(4).backupId }],
+    ["an incremental without one", { type: "incremental", sequence: 1 }],
+    ["a base in the middle of a chain", { sequence: 2 }],
+    ["blocks that do not cover the disk", { blockCount: 999 }],
+    ["blocks of an odd size", { blockBytes: 5000 }],
+    ["an index beyond the disk", { indexes: [{ ...index, firstBlock: 1 }] }],
+    ["an index name with a path in it", { indexes: [{ ...index, name: "../../etc/passwd" }] }],
+    ["a time without milliseconds", { capturedAt: "2026-11-22T00:00:00Z" }],
+    ["a negative count", { bytesRead: -1 }],
+    ["a fraction of a block", { blocksChanged: 1.5 }],
+    ["a consistency that nobody knows", { consistency: "perfect" }],
+  ];
+
+  test.each(wrong)("refuses %s, and it is never stored either", (_, fields) => {
+    const bad = { ...manifest, ...fields };
+    const bytes = encodeDocument({ name: "manifest", version: 1 }, bad, sha256);
+    expect(codeOf(() => decodeManifest({ object, bytes }, sha256))).toBe("CORRUPT_DATA");
+    expect(() => encodeManifest(bad as Manifest, sha256)).toThrow();
+  });
+
+  test("refuses the manifest of another backup", () => {
+    const bytes = encodeManifest(manifest, sha256);
+    const stored = { object: `manifests/${exampleManifest(6).backupId}`, bytes };
+    expect(codeOf(() => decodeManifest(stored, sha256))).toBe("CORRUPT_DATA");
+  });
+});
