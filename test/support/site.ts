@@ -13,6 +13,7 @@ import {
   ibackup,
   ibackupJson,
   type Outcome,
+  PROGRAM,
   type ProgramOptions,
 } from "./program.ts";
 
@@ -51,8 +52,19 @@ export class Site {
     });
   }
 
+  /** More of the environment that ibackup is given. */
+  readonly extraEnvironment: Record<string, string> = {};
+
   get options(): ProgramOptions & { env: Record<string, string> } {
-    return { env: { IBACKUP_PIN_DIR: this.pinFolder, IBACKUP_REPO: this.repo } };
+    const { pinFolder, repo, extraEnvironment } = this;
+    return { env: { IBACKUP_PIN_DIR: pinFolder, IBACKUP_REPO: repo, ...extraEnvironment } };
+  }
+
+  /** The words that run ibackup in a shell as the other methods do. */
+  get command(): string {
+    const variables = { IBACKUP_RUNTIME_DIR: this.machine.runtimeFolder, ...this.options.env };
+    const assignments = Object.entries(variables).map(([name, value]) => `${name}='${value}'`);
+    return `env ${assignments.join(" ")} '${PROGRAM}'`;
   }
 
   run(...args: string[]): Outcome {
