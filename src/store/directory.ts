@@ -8,7 +8,7 @@ import { listFolder, notAFile, sweepTemporaryFiles } from "./directory_list.ts";
 import { DirectoryRoot, syncFolder } from "./directory_root.ts";
 import { claimName, takeName, withTemporaryFile } from "./directory_write.ts";
 import { assertKey, assertPrefix } from "./key.ts";
-import { type ConditionalPut, runProbe } from "./probe.ts";
+import { type ConditionalPut, failedProbe, runProbe, sentenceOf } from "./probe.ts";
 import type { ByteRange, Store, StoredObject, StoreProbe } from "./store.ts";
 import { tooLarge } from "./too_large.ts";
 
@@ -91,9 +91,11 @@ export class DirectoryStore implements Store {
   }
 
   async probe(): Promise<StoreProbe> {
-    if ((await this.#root.find()) === undefined) {
-      const problems = [`There is no folder ${this.url} yet; \`ibackup init\` makes it.`];
-      return { readable: false, writable: false, conditionalPut: "unsupported", problems };
+    try {
+      const root = await this.#root.find();
+      if (root === undefined) return failedProbe(`There is no folder ${this.url} yet.`);
+    } catch (error) {
+      return failedProbe(sentenceOf(directoryError(`Cannot use "${this.url}"`, error)));
     }
     return await runProbe({
       put: (key, body) => this.put(key, body),

@@ -17,6 +17,8 @@ const WORLD_WRITABLE = 0o002;
  */
 export class DirectoryRoot {
   readonly #given: string;
+  /** Folders whose name is known to survive a power cut. */
+  readonly #durable = new Set<string>();
   #seen: { path: string; dev: number; ino: number } | undefined;
 
   /** @param path Absolute. */
@@ -56,7 +58,10 @@ export class DirectoryRoot {
     let folder = await this.create();
     for (const part of key.split("/").slice(0, -1)) {
       const next = join(folder, part);
-      if (await makeFolder(next)) await syncFolder(folder);
+      await makeFolder(next);
+      // Also when it was there: whoever made it may have been killed, or be about to sync.
+      if (!this.#durable.has(next)) await syncFolder(folder);
+      this.#durable.add(next);
       folder = next;
     }
     return folder;
@@ -92,16 +97,13 @@ async function syncFoldersUpTo(top: string, bottom: string): Promise<void> {
   await syncFolder(top);
 }
 
-/** @returns True when it was made just now. */
-async function makeFolder(path: string): Promise<boolean> {
-  if ((await findFolder(path)) !== undefined) return false;
+async function makeFolder(path: string): Promise<void> {
+  if ((await findFolder(path)) !== undefined) return;
   try {
     await mkdir(path, { mode: FOLDER_MODE });
-    return true;
   } catch (error) {
     // Another put of ours was faster.
-    if (systemCodeOf(error) === "EEXIST" && (await findFolder(path)) !== undefined) return false;
-    throw error;
+    if (systemCodeOf(error) !== "EEXIST" || (await findFolder(path)) === undefined) throw error;
   }
 }
 

@@ -20,6 +20,11 @@ const CONDITION_PROBLEM = {
     "Conditional writes are not supported here: two ibackup on different machines may overwrite each other's manifest.",
 } as const;
 
+/** The probe of a store of which nothing can be tried. */
+export function failedProbe(problem: string): StoreProbe {
+  return { readable: false, writable: false, conditionalPut: "unsupported", problems: [problem] };
+}
+
 /** Writes, reads back, overwrites on condition, removes. Never throws for a failure of the store. */
 export async function runProbe(steps: ProbeSteps): Promise<StoreProbe> {
   const key = `probe-${randomBytes(8).toString("hex")}`;
@@ -64,7 +69,8 @@ function checkReadBack(probe: StoreProbe, read: Uint8Array | undefined, body: Ui
   probe.problems.push("An object that was written a moment ago does not read back the same.");
 }
 
-function sentenceOf(error: unknown): string {
+/** What failed and why, as one sentence. */
+export function sentenceOf(error: unknown): string {
   if (error instanceof IbackupError) return `${error.message}: ${error.why}.`;
   return `${messageOf(error)}.`;
 }

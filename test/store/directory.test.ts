@@ -101,6 +101,7 @@ describe("A directory store refuses", () => {
       fix: `run \`chmod 700 ${root}\``,
     });
     await expect(store.head("a")).rejects.toMatchObject(refusal);
+    expect((await store.probe()).problems).toEqual([expect.stringContaining("mode 777")]);
     chmodSync(root, 0o700);
     await store.put("a", ONE);
   });
