@@ -26,6 +26,11 @@ export class OwnerMap {
     return this.#first;
   }
 
+  /** The block after the last one. */
+  get endBlock(): number {
+    return this.#end;
+  }
+
   begin(window: { firstBlock: number; blockCount: number; owner: number }): void {
     assert(window.blockCount <= WINDOW_BLOCKS, "a window has its size");
     this.#first = window.firstBlock;

@@ -191,10 +191,10 @@ export class RestorePlanner {
     return { place, pack, frameBlocks: frameBlocks(records, record), wanted };
   }
 
-  /** Pushes those parts of `run` that still belong to `owner`. */
+  /** Pushes those parts of `run` that still belong to `owner`; the rest of a window has none. */
   #pushOwned(wanted: WantedRun[], owner: number, run: WantedRun): void {
-    const end = run.firstBlock + run.blockCount;
-    for (let block = run.firstBlock; block < end; ) {
+    const end = Math.min(run.firstBlock + run.blockCount, this.#owners.endBlock);
+    for (let block = Math.max(run.firstBlock, this.#owners.firstBlock); block < end; ) {
       const part = this.#owners.runAt(block, end);
       if (part.owner === owner) {
         const { firstBlock, blockCount } = part;

