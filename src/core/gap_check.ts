@@ -14,10 +14,12 @@ export interface TrackingFacts {
   diskSequence: number | undefined;
   /** By reason; any that grew means that a written block may be missing. */
   taints: Readonly<Record<string, number>>;
+  /** True with hook `block`; hook `buffer` alone misses what bypasses the buffer cache. */
+  seesEveryWrite: boolean;
 }
 
 /** What this machine remembers of a repository's newest backup of the disk. */
-export interface PendingFacts extends TrackingFacts {
+export interface PendingFacts extends Omit<TrackingFacts, "seesEveryWrite"> {
   /** The backup whose epoch the pending set continues. */
   parentId: string | null;
   sizeBytes: number;
@@ -72,6 +74,7 @@ function doubtOf(
     return `the disk was resized from ${parent.sizeBytes} to ${sizeBytes} bytes`;
   }
   if (tracking === undefined) return "the disk is not tracked";
+  if (!tracking.seesEveryWrite) return "hook buffer alone does not see every write";
   if (pending === undefined) return "this machine did not see the writes since the parent";
   if (pending.sizeBytes !== sizeBytes) return "the disk was resized";
   if (pending.bootId !== tracking.bootId) return "the machine was started anew since the parent";

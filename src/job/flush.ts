@@ -199,7 +199,9 @@ async function readPasses(
     const writtenCount = written.count();
     const capturedAt = context.clock.now();
     // Of any pass: an unseen write may have changed a block that no later pass read again.
-    const isSound = taintsBetween(taintsAtStart, currentTaints(disk)).length === 0;
+    const isSound =
+      disk.trackingFacts?.seesEveryWrite === true &&
+      taintsBetween(taintsAtStart, currentTaints(disk)).length === 0;
     if (writtenCount === 0 && isSound) return { passes, consistency: "quiet", capturedAt };
     const shrinks = writtenCount <= todoCount / 2;
     if (!shrinks || passes === PASSES_MAX) return { passes, consistency: "fuzzy", capturedAt };

@@ -37,14 +37,16 @@ export function openLedger(
     repositoryId: repository.id,
   };
   const pending = new PendingSet(place, disk.blockCount);
+  const { bootId, session, diskSequence, taints } = facts;
   const { sizeBytes } = disk.device;
   const state = pending.state;
   const continues =
     state !== undefined &&
-    state.bootId === facts.bootId &&
-    state.session === facts.session &&
+    state.bootId === bootId &&
+    state.session === session &&
+    state.diskSequence === diskSequence &&
     state.sizeBytes === sizeBytes;
-  if (!continues) pending.reset({ ...facts, sizeBytes });
+  if (!continues) pending.reset({ bootId, session, diskSequence, taints, sizeBytes });
   pending.begin(parent?.manifest.backupId);
 
   return {

@@ -5,7 +5,7 @@ import type { BlockSet } from "../core/block_set.ts";
 import type { TrackingFacts } from "../core/gap_check.ts";
 import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
 import { mountsOf } from "../disk/mounts.ts";
-import { assert } from "../errors.ts";
+import { assert, IbackupError } from "../errors.ts";
 import { HelperProcess } from "../tracker/helper_process.ts";
 import type { PendingSet } from "../tracker/pending.ts";
 import {
@@ -49,6 +49,7 @@ export class SourceDisk {
       session: `${this.session.id}-${this.#slot.attachment}`,
       diskSequence: this.device.diskSequence,
       taints: this.#slot.taints,
+      seesEveryWrite: this.#slot.hooks.includes("block"),
     };
   }
 
@@ -71,6 +72,7 @@ export class SourceDisk {
     assert(this.session !== undefined && this.#slot !== undefined, "the disk is tracked");
     const from = { slot: this.#slot, session: this.session.id };
     const { blocks, slot } = await collect(this.#helper, from, pending.beginEpoch());
+    if (slot.attachment !== this.#slot.attachment) throw restarted(this.device.path);
     this.#slot = slot;
     // What frames may have lost, the pending file has.
     return blocks ?? pending.readEpoch();
@@ -107,6 +109,14 @@ async function findTracking(helper: HelperProcess, device: BlockDevice): Promise
   const slot = slotFor(status, device);
   const sameSize = slot?.sectorCount === device.sectorCount;
   return { session: status.session, slot: sameSize ? slot : undefined };
+}
+
+/** Its slot has the same number, but not the bits of before: they are gone. */
+function restarted(path: string): IbackupError {
+  return new IbackupError("TRACKER", `Cannot tell what was written to "${path}"`, {
+    why: "its tracking was stopped and started again meanwhile",
+    fix: "run the flush again; it compares the whole disk",
+  });
 }
 
 function lockFileOf(context: JobContext, device: BlockDevice): string {

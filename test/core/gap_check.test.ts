@@ -1,7 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { checkGap, type GapFacts } from "../../src/core/gap_check.ts";
 
-const tracking = { bootId: "boot", session: "session", diskSequence: 7, taints: { skipped: 0 } };
+const tracking = {
+  bootId: "boot",
+  session: "session",
+  diskSequence: 7,
+  taints: { skipped: 0 },
+  seesEveryWrite: true,
+};
 const parent = { backupId: "parent", sizeBytes: 4096, blockBytes: 4096, identityMatches: true };
 const SEEN: GapFacts = {
   parent,
@@ -35,6 +41,7 @@ describe("checkGap()", () => {
     "did not see": { pending: undefined },
     "machine was started anew": { tracking: { ...tracking, bootId: "other" } },
     "tracking was started anew": { tracking: { ...tracking, session: "other" } },
+    "does not see every write": { tracking: { ...tracking, seesEveryWrite: false } },
     "another medium": { tracking: { ...tracking, diskSequence: 8 } },
     "not the one this machine made last": {
       pending: { ...tracking, parentId: "older", sizeBytes: 4096 },

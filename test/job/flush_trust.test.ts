@@ -1,0 +1,105 @@
+import { randomBytes } from "node:crypto";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { JobContext } from "../../src/job/context.ts";
+import { flushDevice } from "../../src/job/flush.ts";
+import { openLedger } from "../../src/job/pending_ledger.ts";
+import { SILENT_PROGRESS } from "../../src/job/progress.ts";
+import { openSourceDisk } from "../../src/job/source_disk.ts";
+import { startTracking, stopTracking } from "../../src/job/track.ts";
+import type { Repository } from "../../src/repo/repository.ts";
+import { helperExecutable } from "../../src/runtime/embedded_helper.ts";
+import { newRepository } from "../support/backups.ts";
+import { Machine, run } from "../support/machine.ts";
+
+const DISK_BYTES = 16 << 20;
+
+let machine: Machine;
+let disk: string;
+let otherDisk: string;
+let repository: Repository;
+let context: JobContext;
+
+beforeAll(() => {
+  machine = new Machine();
+  disk = machine.loopDisk("disk", DISK_BYTES);
+  // Keeps the session when the disk's own tracking is stopped.
+  otherDisk = machine.loopDisk("other", DISK_BYTES);
+});
+afterAll(() => machine.close());
+
+beforeEach(async () => {
+  repository = await newRepository();
+  context = {
+    openStore: async () => repository.store,
+    openRepository: async () => repository,
+    helper: helperExecutable,
+    helperArgs: ["--pins", "/sys/fs/bpf/ibackup_test_trust"],
+    runtimeDir: () => machine.runtimeFolder,
+    progress: SILENT_PROGRESS,
+    clock: { now: () => new Date(), monotonicMs: () => performance.now() },
+    random: (bytes) => new Uint8Array(randomBytes(bytes)),
+    signal: new AbortController().signal,
+    version: "0.0.0",
+  };
+});
+afterEach(() => stopTracking(context, []));
+
+async function flush() {
+  const asked = { base: false, scan: false, consistency: "fuzzy" } as const;
+  return await flushDevice(context, { ...asked, device: disk, vmId: "vm", diskName: "disk" });
+}
+
+function writeDirect(path: string, firstBlock: number): void {
+  run("dd", "if=/dev/urandom", `of=${path}`, "bs=4k", `seek=${firstBlock}`, "count=1", ...HOW);
+}
+const HOW = ["oflag=direct", "conv=notrunc", "status=none"];
+
+describe("flush", () => {
+  test("does not trust hook buffer alone, which O_DIRECT passes by", async () => {
+    await startTracking(context, [disk], ["buffer"]);
+    await flush();
+    writeDirect(disk, 7);
+    const incremental = await flush();
+    expect(incremental.gapCheck).toEqual({
+      verdict: "compared",
+      reason: "hook buffer alone does not see every write",
+    });
+    expect(incremental).toMatchObject({ blocksChanged: 1, consistency: "fuzzy" });
+  });
+
+  test("compares once when another medium took the name, then trusts again", async () => {
+    await startTracking(context, [disk], ["block"]);
+    await flush();
+    const image = machine.path("other-medium.img");
+    run("truncate", "-s", `${DISK_BYTES}`, image);
+    writeDirect(image, 3);
+    run("losetup", "-d", disk);
+    run("losetup", "--direct-io=on", disk, image);
+    try {
+      const reason = "another medium is in the device";
+      expect((await flush()).gapCheck).toEqual({ verdict: "compared", reason });
+      expect((await flush()).gapCheck.verdict).toBe("trusted");
+    } finally {
+      run("losetup", "-d", disk);
+      run("losetup", "--direct-io=on", disk, machine.path("disk.img"));
+    }
+  });
+
+  test("fails when tracking was stopped and started again under it", async () => {
+    await startTracking(context, [otherDisk, disk], ["block"]);
+    const source = await openSourceDisk(context, disk);
+    try {
+      const ledger = openLedger(context, { disk: source, repository, parent: undefined });
+      await ledger?.collect();
+      await stopTracking(context, [disk]);
+      writeDirect(disk, 9);
+      await startTracking(context, [disk], ["block"]);
+      await expect(ledger?.collect()).rejects.toMatchObject({
+        code: "TRACKER",
+        why: "its tracking was stopped and started again meanwhile",
+      });
+    } finally {
+      await source.close();
+    }
+  });
+});
