@@ -102,6 +102,12 @@ export class RestorePlanner {
     this.#owners.fill(firstBlock, blockCount, this.#addLayer(index, 1));
   }
 
+  /** Forgets what was applied before for blocks from `block` on: the disk ended there. */
+  cutOff(block: number): void {
+    const first = Math.max(block, this.#owners.firstBlock);
+    this.#owners.fill(first, this.#owners.endBlock - first, OWNER.missing);
+  }
+
   /** Leaves out all blocks but these. Called after the last `apply`. */
   keepOnly(extents: readonly BlockExtent[]): void {
     const { firstBlock } = this.#owners;

@@ -16,10 +16,12 @@ export interface ChainPlanOptions {
   signal?: AbortSignal | undefined;
 }
 
-interface LayerRef {
-  manifest: Manifest;
-  index: ManifestIndex;
+/** A disk that was smaller then: what older backups held beyond its end is gone for good. */
+interface EndOfDisk {
+  endOfDisk: number;
 }
+
+type LayerRef = EndOfDisk | { manifest: Manifest; index: ManifestIndex };
 
 /**
  * Plans the reads of a chain, window by window. An index object that cannot be read makes "lost"
@@ -36,21 +38,33 @@ export async function* planChain(
   const newest = chain.at(-1)?.manifest;
   assert(newest !== undefined, "a chain has a backup");
   const sources = options.onlyOwn === true ? chain.slice(-1) : chain;
-  const refs = sources.flatMap(({ manifest }) =>
-    manifest.indexes.map((index) => ({ manifest, index })),
-  );
   const planner = new RestorePlanner();
   for (const window of windowsOf(newest.blockCount, options.extents)) {
     options.signal?.throwIfAborted();
     planner.begin(window);
-    const ofWindow = refs.filter(({ index }) => intersects(index, window));
     const load = (ref: LayerRef) => loadLayer(repository, ref);
-    for await (const layer of mapInOrder(ofWindow, INDEX_GETS_IN_FLIGHT, load)) {
-      if ("reason" in layer) planner.applyLost(layer, layer.range);
+    const layers = mapInOrder(layersOf(sources, window), INDEX_GETS_IN_FLIGHT, load);
+    for await (const layer of layers) {
+      if ("endOfDisk" in layer) planner.cutOff(layer.endOfDisk);
+      else if ("reason" in layer) planner.applyLost(layer, layer.range);
       else planner.apply(layer);
     }
     if (options.extents) planner.keepOnly(options.extents);
     yield* planner.steps();
+  }
+}
+
+/** What the backups have to say of a window, oldest first. */
+function* layersOf(
+  sources: readonly StoredManifest[],
+  window: BlockExtent,
+): Generator<LayerRef, void, undefined> {
+  for (const { manifest } of sources) {
+    const endOfDisk = manifest.blockCount;
+    if (endOfDisk < window.firstBlock + window.blockCount) yield { endOfDisk };
+    for (const index of manifest.indexes) {
+      if (intersects(index, window)) yield { manifest, index };
+    }
   }
 }
 
@@ -81,8 +95,10 @@ function intersects(left: BlockExtent, right: BlockExtent): boolean {
 
 async function loadLayer(
   repository: Repository,
-  { manifest, index }: LayerRef,
-): Promise<DecodedIndex | (LostIndex & { range: BlockExtent })> {
+  ref: LayerRef,
+): Promise<EndOfDisk | DecodedIndex | (LostIndex & { range: BlockExtent })> {
+  if ("endOfDisk" in ref) return ref;
+  const { manifest, index } = ref;
   try {
     return await repository.indexes.read(manifest, index);
   } catch (error) {

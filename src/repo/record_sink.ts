@@ -10,7 +10,7 @@ import { PackBuilder, type StoredFrame } from "./pack_builder.ts";
 import { sha256HexOfLarge } from "./sha256.ts";
 
 /** One being filled, the others on their way to the store. */
-const PACK_BUFFERS = 4;
+const PACK_BUFFERS = 3;
 
 interface OpenPack {
   builder: PackBuilder;
@@ -36,6 +36,8 @@ export class RecordSink {
 
   #pack: OpenPack | undefined;
   #packUploads: Promise<void>[] = [];
+  /** The last pack's name. The runtime hashes a copy: one of them at a time is enough. */
+  #naming: Promise<unknown> = Promise.resolve();
   #index = new IndexBuilder();
   #indexUpload: Promise<void> = Promise.resolve();
   readonly #indexes: ManifestIndex[] = [];
@@ -140,7 +142,9 @@ export class RecordSink {
   }
 
   async #uploadPack(bytes: Uint8Array, ref: PromiseWithResolvers<PackRef>): Promise<void> {
-    const name = await sha256HexOfLarge(bytes);
+    const naming = this.#naming.then(() => sha256HexOfLarge(bytes));
+    this.#naming = naming;
+    const name = await naming;
     ref.resolve({ name, sizeBytes: bytes.length });
     this.#signal.throwIfAborted();
     await this.#store.put(packKey(name), bytes, { signal: this.#signal });

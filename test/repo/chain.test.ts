@@ -142,3 +142,31 @@ describe("any chain of backups", () => {
     );
   });
 });
+
+describe("a chain of a disk that shrank and grew again", () => {
+  test("has the last size, and never shows what was there before it shrank", async () => {
+    const repository = await newRepository();
+    const [first, tail] = [content(300, 1), content(50, 2)];
+    const base = await takeBackup(repository, { blockCount: 300 }, [
+      { firstBlock: 0, blockCount: 300, bytes: first },
+    ]);
+    const shrunk = await takeBackup(repository, { blockCount: 100, parent: base }, []);
+    const kept = first.subarray(0, 100 * BLOCK_BYTES);
+    expect(Buffer.compare(await restore(repository, [base, shrunk]), kept)).toBe(0);
+
+    const grown = await takeBackup(repository, { blockCount: 350, parent: shrunk }, [
+      { firstBlock: 100, blockCount: 50, bytes: tail },
+      { firstBlock: 150, blockCount: 199 },
+    ]);
+    const chain = await chainTo(repository, grown);
+    await expect(restore(repository, chain)).rejects.toMatchObject({
+      message: "Cannot read block 349 of the backup",
+    });
+    const extents = [{ firstBlock: 0, blockCount: 349 }];
+    const found = await restore(repository, chain, { extents });
+    const wanted = new Uint8Array(350 * BLOCK_BYTES).fill(0xee, 349 * BLOCK_BYTES);
+    wanted.set(kept);
+    wanted.set(tail, kept.length);
+    expect(Buffer.compare(found, wanted)).toBe(0);
+  });
+});
