@@ -11,10 +11,10 @@ import { IbackupError } from "../errors.ts";
 import { type Damage, planReads, readBlocks } from "../repo/block_reader.ts";
 import { findDifferences } from "./compare_content.ts";
 import type { JobContext } from "./context.ts";
+import { DamageNotes } from "./damage_notes.ts";
 import { streamBackup } from "./restore_stream.ts";
 import type { Applied, RestoreOptions, RestoreTask } from "./restore_task.ts";
 import { applyPieces } from "./restore_write.ts";
-import { isSameDisk } from "./succession.ts";
 import { openTargetKernel } from "./target_kernel.ts";
 
 export interface RestoreResult {
@@ -48,7 +48,8 @@ export async function restoreBackup(
   const backups = await repository.manifests();
   const { manifest } = selectBackup(backups, options.backup);
   const chain = chainOf(backups, manifest.backupId);
-  const damaged: Damage[] = [];
+  // An older backup of a disk that has shrunk since may speak of more blocks.
+  const damaged = new DamageNotes(Math.max(...chain.map((stored) => stored.manifest.blockCount)));
   const plan = await planReads(repository, chain, { onDamage: noteInto(damaged, options) });
   const restore = { context, options, repository, chain, manifest, plan, damaged };
   try {
@@ -62,7 +63,7 @@ export async function restoreBackup(
       requests: plan.requests,
       bytesFetched: plan.bytesFetched,
       ...done,
-      damaged,
+      damaged: damaged.list(),
       durationMs: Math.round(context.clock.monotonicMs() - startedMs),
     };
   } finally {
@@ -165,28 +166,32 @@ async function openTarget(restore: RestoreTask): Promise<RestoreTarget> {
   });
 }
 
+/** True for the disk itself, for the whole disk of a partition, and for a partition of it. */
 function isSource(
   { disk, vmId }: Manifest,
   options: RestoreOptions,
-  device: ReturnType<typeof describeDevice>,
+  { identity }: ReturnType<typeof describeDevice>,
 ): boolean {
-  if (isSameDisk(disk, device)) return true;
-  const { kind, value } = device.identity;
-  return kind === "name" && disk.identity.value === value && vmId === options.vmId;
+  const [source, target] = [disk.identity, identity];
+  if (source.kind !== target.kind) return false;
+  // What the kernel calls a disk means nothing on another machine.
+  if (target.kind === "name" && vmId !== options.vmId) return false;
+  return (
+    [source.value, wholeOf(source.value)].includes(target.value) ||
+    wholeOf(target.value) === source.value
+  );
+}
+
+function wholeOf(identity: string): string {
+  return identity.replace(/-part[0-9]+$/, "");
 }
 
 /** Collects damage where a partial restore was asked for; otherwise the first one is thrown. */
 function noteInto(
-  damaged: Damage[],
+  damaged: DamageNotes,
   { partial }: RestoreOptions,
 ): ((damage: Damage) => void) | undefined {
-  if (!partial) return undefined;
-  return (damage) => {
-    const seen = damaged.some(
-      ({ object, reason }) => object === damage.object && reason === damage.reason,
-    );
-    if (!seen) damaged.push(damage);
-  };
+  return partial ? (damage) => damaged.take(damage) : undefined;
 }
 
 async function standardOutput(): Promise<Writable> {

@@ -1,9 +1,10 @@
 /** What a restore is asked for, and what its steps share. */
 import type { BackupChoice } from "../core/chain.ts";
 import type { Manifest, StoredManifest } from "../core/manifest.ts";
-import type { Damage, ReadSummary } from "../repo/block_reader.ts";
+import type { ReadSummary } from "../repo/block_reader.ts";
 import type { Repository } from "../repo/repository.ts";
 import type { JobContext } from "./context.ts";
+import type { DamageNotes } from "./damage_notes.ts";
 
 export interface RestoreOptions {
   backup: BackupChoice;
@@ -32,7 +33,7 @@ export interface RestoreTask {
   chain: StoredManifest[];
   manifest: Manifest;
   plan: ReadSummary;
-  damaged: Damage[];
+  damaged: DamageNotes;
 }
 
 export interface Applied {

@@ -1,0 +1,81 @@
+import { randomBytes } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { JobContext } from "../../src/job/context.ts";
+import { flushDevice } from "../../src/job/flush.ts";
+import { SILENT_PROGRESS } from "../../src/job/progress.ts";
+import { restoreBackup } from "../../src/job/restore.ts";
+import { helperExecutable } from "../../src/runtime/embedded_helper.ts";
+import { BLOCK_BYTES, content, newRepository, takeBackup } from "../support/backups.ts";
+import { Machine, run, shell } from "../support/machine.ts";
+import { MemoryStore } from "../support/memory_store.ts";
+
+const store = new MemoryStore();
+const OFF = {
+  changedOnly: false,
+  replay: false,
+  verify: false,
+  partial: false,
+  dryRun: false,
+  force: false,
+};
+
+let machine: Machine;
+let context: JobContext;
+
+beforeAll(async () => {
+  machine = new Machine();
+  const repository = await newRepository(store);
+  context = {
+    openStore: async () => store,
+    openRepository: async () => repository,
+    helper: helperExecutable,
+    helperArgs: ["--pins", "/sys/fs/bpf/ibackup_test_refusals"],
+    runtimeDir: () => machine.runtimeFolder,
+    progress: SILENT_PROGRESS,
+    clock: { now: () => new Date(), monotonicMs: () => performance.now() },
+    random: (bytes) => new Uint8Array(randomBytes(bytes)),
+    signal: new AbortController().signal,
+    version: "0.0.0",
+  };
+});
+afterAll(() => machine.close());
+
+describe("restore", () => {
+  test("refuses a partition that was backed up, and the disk that it is on", async () => {
+    const disk = machine.loopDisk("disk", 32 << 20);
+    shell(`printf '2048,16384\\n18432,16384\\n' | sfdisk -q -X gpt ${disk}`);
+    run("partprobe", disk);
+    const partition = `${disk}p1`;
+    machine.onClose(() => run("sfdisk", "-q", "--delete", disk));
+    const asked = { base: true, scan: false, consistency: "fuzzy" } as const;
+    const { backupId } = await flushDevice(context, { ...asked, device: partition, vmId: "vm" });
+    const options = { ...OFF, backup: { id: backupId }, vmId: "vm" };
+    for (const target of [disk, partition]) {
+      await expect(restoreBackup(context, { ...options, target })).rejects.toMatchObject({
+        code: "TARGET_BUSY",
+        why: "it is the disk that the backup was taken of, and all on it would be overwritten",
+      });
+    }
+  });
+
+  test("names every block that a missing pack takes away", async () => {
+    const lossy = new MemoryStore();
+    const repository = await newRepository(lossy);
+    const backup = await takeBackup(repository, { blockCount: 300 }, [
+      { firstBlock: 0, blockCount: 10 },
+      { firstBlock: 10, blockCount: 290, bytes: content(290, 1) },
+    ]);
+    const { manifest } = backup;
+    const [index] = manifest.indexes;
+    const { packs } = await repository.indexes.read(manifest, index!);
+    for (const { name } of packs) await lossy.delete(`packs/${name.slice(0, 2)}/${name}`);
+    const target = machine.path("partial.img");
+    const { damaged, bytesWritten } = await restoreBackup(
+      { ...context, openRepository: async () => repository },
+      { ...OFF, partial: true, backup: { id: manifest.backupId }, vmId: "vm", target },
+    );
+    expect(damaged).toHaveLength(1);
+    expect(damaged[0]?.extents).toEqual([{ firstBlock: 10, blockCount: 290 }]);
+    expect(bytesWritten % BLOCK_BYTES).toBe(0);
+  });
+});
