@@ -25,8 +25,8 @@ export function listCommand(run: Run) {
         const { listBackups } = await import("../job/catalogue.ts");
         const scope = { vmId: settings.vmGiven, diskName: disk };
         const catalogue = await listBackups(context, scope);
-        for (const { message, why } of catalogue.damaged) {
-          context.progress.message(`warning: ${message}: ${why}`);
+        for (const { error } of catalogue.damaged) {
+          context.progress.message(`warning: ${error.message}: ${error.why}`);
         }
         return resultOf(catalogue);
       });

@@ -1,61 +1,81 @@
 /** Progress on standard error: a bar on a terminal, messages everywhere. */
-import { formatBytes } from "../core/units.ts";
-import type { Progress } from "../job/progress.ts";
-
-export interface Terminal {
-  readonly isTTY?: boolean;
-  write(text: string): unknown;
-}
-
-const CLEAR_LINE = "\r\u001b[K";
+import type cliProgress from "cli-progress";
+import { formatBytes, formatDuration } from "../core/units.ts";
+import { type Progress, SILENT_PROGRESS } from "../job/progress.ts";
 
 /** @param stream Standard error. */
 export async function openProgress(stream: NodeJS.WriteStream): Promise<Progress> {
-  if (!stream.isTTY) return plainProgress(stream);
-  const { default: cliProgress } = await import("cli-progress");
-  let bar: InstanceType<typeof cliProgress.SingleBar> | undefined;
-  const end = (): void => {
-    bar?.stop();
-    bar = undefined;
-  };
-  return {
-    begin(label, totalBytes) {
-      end();
-      const options = {
-        stream,
-        format:
-          totalBytes > 0
-            ? `${label} [{bar}] {percentage}% {value}/{total} {eta}`
-            : `${label} {value}`,
-        formatValue: (value: number, _: unknown, type: string) => formatValue(value, type),
-        formatTime: (seconds: number) => `${seconds} s left`,
-        barsize: 30,
-        etaBuffer: 100,
-        fps: 5,
-        clearOnComplete: true,
-        hideCursor: null,
-        gracefulExit: false,
-      };
-      bar = new cliProgress.SingleBar(options, cliProgress.Presets.legacy);
-      bar.start(totalBytes, 0);
-    },
-    advance: (bytes) => bar?.increment(bytes),
-    message(text) {
-      stream.write(`${bar ? CLEAR_LINE : ""}${text}\n`);
-    },
-    end,
-  };
+  const write = (text: string): void => void stream.write(`${text}\n`);
+  if (!stream.isTTY) return { ...SILENT_PROGRESS, message: write };
+  const { default: library } = await import("cli-progress");
+  return new BarProgress(write, (label, totalBytes) => {
+    const options = { ...OPTIONS, stream, format: formatOf(label, totalBytes) };
+    return new library.SingleBar(options, library.Presets.legacy);
+  });
 }
 
-function plainProgress(stream: Terminal): Progress {
-  return {
-    begin: () => undefined,
-    advance: () => undefined,
-    message: (text) => void stream.write(`${text}\n`),
-    end: () => undefined,
-  };
+const OPTIONS: cliProgress.Options = {
+  formatValue: (value, _, type) =>
+    type === "value" || type === "total" ? formatBytes(value) : String(value),
+  formatTime: (seconds) =>
+    Number.isFinite(seconds) ? `${formatDuration(seconds * 1000)} left` : "",
+  barsize: 30,
+  // Speeds differ between holes and data: the last few hundred steps say more than the last ten.
+  etaBuffer: 500,
+  fps: 5,
+  clearOnComplete: true,
+  // Both would outlive a SIGKILL, or end the process without clearing up.
+  hideCursor: false,
+  gracefulExit: false,
+};
+
+function formatOf(label: string, totalBytes: number): string {
+  if (totalBytes === 0) return `${label} {value}`;
+  return `${label} [{bar}] {percentage}% {value} of {total} {eta_formatted}`;
 }
 
-function formatValue(value: number, type: string): string {
-  return type === "value" || type === "total" ? formatBytes(value) : String(value);
+type OpenBar = (label: string, totalBytes: number) => cliProgress.SingleBar;
+
+class BarProgress implements Progress {
+  readonly #write: (text: string) => void;
+  readonly #openBar: OpenBar;
+  #bar: cliProgress.SingleBar | undefined;
+  #label = "";
+  #totalBytes = 0;
+  #doneBytes = 0;
+
+  constructor(write: (text: string) => void, openBar: OpenBar) {
+    this.#write = write;
+    this.#openBar = openBar;
+  }
+
+  begin(label: string, totalBytes: number): void {
+    this.end();
+    this.#label = label;
+    this.#totalBytes = totalBytes;
+    this.#doneBytes = 0;
+    this.#draw();
+  }
+
+  advance(bytes: number): void {
+    this.#doneBytes += bytes;
+    this.#bar?.update(this.#doneBytes);
+  }
+
+  message(text: string): void {
+    const wasDrawn = this.#bar !== undefined;
+    this.end();
+    this.#write(text);
+    if (wasDrawn) this.#draw();
+  }
+
+  end(): void {
+    this.#bar?.stop();
+    this.#bar = undefined;
+  }
+
+  #draw(): void {
+    this.#bar = this.#openBar(this.#label, this.#totalBytes);
+    this.#bar.start(this.#totalBytes, this.#doneBytes);
+  }
 }

@@ -4,6 +4,7 @@ import type { RestoreResult } from "../job/restore.ts";
 import { BACKUP_ARGUMENT, requestOf } from "./backup_choice.ts";
 import { newCommand, type Result, type Run, type Session } from "./command.ts";
 import { REPOSITORY_STATUSES } from "./exit_statuses.ts";
+import { blockRanges } from "./text.ts";
 
 export function restoreCommand(run: Run) {
   return newCommand({
@@ -73,10 +74,7 @@ function refuseMixedOutput(target: string, { settings }: Session): void {
 }
 
 function resultOf(result: RestoreResult): Result {
-  const lines = [
-    describe(result),
-    ...result.damaged.map((damage) => `damaged: ${JSON.stringify(damage)}`),
-  ].join("\n");
+  const lines = [describe(result), ...result.damaged.map(describeDamage)].join("\n");
   // The disk itself is on standard output: nothing else may be.
   const isStream = result.target === "-" && !result.dryRun;
   return {
@@ -85,6 +83,10 @@ function resultOf(result: RestoreResult): Result {
     note: isStream ? lines : "",
     ...(result.damaged.length > 0 && { status: "CORRUPT_DATA" as const }),
   };
+}
+
+function describeDamage({ object, reason, extents }: RestoreResult["damaged"][number]): string {
+  return `Not restored: blocks ${blockRanges(extents)}: ${object}: ${reason}`;
 }
 
 function describe(result: RestoreResult): string {

@@ -1,4 +1,5 @@
 /** Text for people. */
+import { formatCount } from "../core/units.ts";
 
 /**
  * Columns aligned with two spaces between, no trailing spaces.
@@ -29,4 +30,24 @@ export function properties(pairs: readonly (readonly [string, string])[]): strin
 /** Without what would move the cursor or change colours: names come from repositories. */
 export function printable(text: string): string {
   return text.replaceAll(/[^\P{Cc}\n\t]/gu, "?");
+}
+
+const RANGES_SHOWN = 8;
+
+/** "7, 64 to 127 and 3 more ranges". */
+export function blockRanges(
+  extents: readonly { firstBlock: number; blockCount: number }[],
+): string {
+  const ranges = extents
+    .slice(0, RANGES_SHOWN)
+    .map(({ firstBlock, blockCount }) =>
+      blockCount === 1 ? `${firstBlock}` : `${firstBlock} to ${firstBlock + blockCount - 1}`,
+    );
+  return someOf(ranges, extents.length, "range");
+}
+
+/** The texts that are shown, and how many are not. */
+export function someOf(shown: readonly string[], count: number, noun: string): string {
+  const more = count - shown.length;
+  return shown.join(", ") + (more > 0 ? ` and ${formatCount(more, `more ${noun}`)}` : "");
 }

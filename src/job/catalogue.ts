@@ -8,6 +8,7 @@ import {
 } from "../core/chain.ts";
 import type { Manifest, StoredManifest } from "../core/manifest.ts";
 import { IbackupError } from "../errors.ts";
+import type { DamagedManifest } from "../repo/repository.ts";
 import type { JobContext } from "./context.ts";
 
 /** One line of the catalogue. Scripts rely on these fields. */
@@ -27,8 +28,8 @@ export interface CatalogueEntry {
 export interface Catalogue {
   /** Oldest first; a parent always before its children. */
   backups: CatalogueEntry[];
-  /** A failure for each manifest that cannot be read. */
-  damaged: IbackupError[];
+  /** Those whose manifest cannot be read. */
+  damaged: DamagedManifest[];
 }
 
 export async function listBackups(context: JobContext, scope: BackupScope): Promise<Catalogue> {
@@ -88,7 +89,7 @@ async function find(context: JobContext, { choice, scope, vmId }: BackupRequest)
     return { manifests, stored: selectById(manifests, choice, damaged) };
   }
   // Which one is the newest nobody knows while one cannot be read.
-  if (damaged[0] !== undefined) throw damaged[0];
+  if (damaged[0] !== undefined) throw damaged[0].error;
   const narrowed = narrow(manifests, scope, vmId);
   return { manifests, stored: selectBackup(manifests, choice, narrowed) };
 }
@@ -97,10 +98,10 @@ async function find(context: JobContext, { choice, scope, vmId }: BackupRequest)
 function selectById(
   manifests: readonly StoredManifest[],
   choice: { id: string },
-  damaged: readonly IbackupError[],
+  damaged: readonly DamagedManifest[],
 ): StoredManifest {
-  const itself = damaged.find(({ message }) => message.includes(`manifests/${choice.id}`));
-  if (itself !== undefined) throw itself;
+  const itself = damaged.find(({ backupId }) => backupId.startsWith(choice.id));
+  if (itself !== undefined) throw itself.error;
   return selectBackup(manifests, choice);
 }
 
@@ -127,10 +128,10 @@ function narrow(
 
 async function readManifests(
   context: JobContext,
-): Promise<{ manifests: StoredManifest[]; damaged: IbackupError[] }> {
+): Promise<{ manifests: StoredManifest[]; damaged: DamagedManifest[] }> {
   const repository = await context.openRepository();
-  const damaged: IbackupError[] = [];
-  const manifests = await repository.manifests((error) => damaged.push(error));
+  const damaged: DamagedManifest[] = [];
+  const manifests = await repository.manifests((manifest) => damaged.push(manifest));
   return { manifests, damaged };
 }
 

@@ -13,7 +13,7 @@ export interface Progress {
   end(): void;
 }
 
-/** For tests, and for jobs whose progress nobody watches. */
+/** For jobs whose progress nobody watches. */
 export const SILENT_PROGRESS: Progress = {
   begin: () => undefined,
   advance: () => undefined,

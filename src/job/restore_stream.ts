@@ -1,5 +1,4 @@
 /** Writes a backup to a stream, from its first byte to its last. */
-import { once } from "node:events";
 import type { Writable } from "node:stream";
 import { cutExtents } from "../core/read_plan.ts";
 import { IbackupError } from "../errors.ts";
@@ -31,8 +30,22 @@ export async function streamBackup(restore: RestoreTask, output: Writable): Prom
       }
     }
     const end = Math.min(bytes.length, disk.sizeBytes - region.firstBlock * blockBytes);
-    if (!output.write(bytes.subarray(0, end))) await once(output, "drain");
+    await write(output, bytes.subarray(0, end), context.signal);
     context.progress.advance(end);
   }
   return { bytesWritten: disk.sizeBytes, bytesZeroed: 0 };
+}
+
+/** Resolves when the bytes have been handed over; a reader that has stopped can be waited for. */
+async function write(output: Writable, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const stop = (): void => reject(signal.reason);
+  signal.addEventListener("abort", stop);
+  try {
+    output.write(bytes, (error) => (error ? reject(error) : resolve()));
+    await promise;
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
 }
