@@ -1,0 +1,99 @@
+/** Memory does not grow with the disk: the peak of all processes of a backup, polled in /proc. */
+import { once } from "node:events";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { env } from "node:process";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { shell } from "../support/machine.ts";
+import { type Flushed, startIbackup } from "../support/program.ts";
+import { canTrack, Site } from "../support/site.ts";
+
+const GIB = 2 ** 30;
+const SIZE_BYTES = (env["IBACKUP_LONG"] === "1" ? 1024 : 128) * GIB;
+const LIMIT_BYTES = 256 << 20;
+
+describe.runIf(canTrack())(`of a sparse disk of ${SIZE_BYTES / GIB} GiB`, () => {
+  let site: Site;
+  beforeEach(() => {
+    site = new Site();
+    site.init();
+  });
+  afterEach(() => site.close());
+
+  test("base, incremental, verify and restore stay under 256 MiB together with the helper", async () => {
+    const source = site.machine.loopDisk("source", SIZE_BYTES);
+    const step = Math.floor(SIZE_BYTES / 64 / 2 ** 20);
+    const places = Array.from({ length: 32 }, (_, i) => (2 * i + 1) * step);
+    const scatter = (sizeMiB: number): void => {
+      const dd = `dd of=${source} bs=1M iflag=fullblock oflag=direct conv=notrunc status=none`;
+      shell(places.map((at) => `head -c ${sizeMiB}M /dev/urandom | ${dd} seek=${at}`).join("\n"));
+    };
+    scatter(4);
+    site.must("track", "start", source);
+    const base = await measured<Flushed>("base", "flush", source);
+    expect(base).toMatchObject({ type: "base" });
+    scatter(2);
+    const incremental = await measured<Flushed>("incremental", "flush", source);
+    expect(incremental).toMatchObject({ gapCheck: { verdict: "trusted" } });
+    expect(incremental.bytesRead).toBeLessThan(1 * GIB);
+    await measured("verify", "verify", "--data");
+    await measured("restore", "restore", "latest", "--target", site.machine.path("image"));
+    const images = `'${site.machine.path("image")}' '${site.machine.path("source.img")}'`;
+    shell(places.map((at) => `cmp -i ${at}M -n 5M ${images}`).join("\n"));
+  });
+
+  /** Runs ibackup and polls what it and its children hold at most. */
+  async function measured<T>(name: string, ...args: string[]): Promise<T> {
+    const startedMs = performance.now();
+    const child = startIbackup(site.machine, [...args, "--json"], site.options);
+    const closed = once(child, "close");
+    let [output, messages, peakBytes] = ["", "", 0];
+    child.stdout?.on("data", (text) => {
+      output += text;
+    });
+    child.stderr?.on("data", (text) => {
+      messages += text;
+    });
+    const timer = setInterval(() => {
+      peakBytes = Math.max(peakBytes, peakOfTree(child.pid ?? 0));
+    }, 20);
+    const [status] = await closed;
+    clearInterval(timer);
+    expect({ status, messages }).toMatchObject({ status: 0 });
+    const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+    const mebibytes = (peakBytes / 2 ** 20).toFixed(1);
+    writeFileSync(2, `${SIZE_BYTES / GIB} GiB, ${name}: peak ${mebibytes} MiB, ${seconds} s\n`);
+    expect(peakBytes).toBeGreaterThan(0);
+    expect(peakBytes).toBeLessThan(LIMIT_BYTES);
+    return JSON.parse(output) as T;
+  }
+});
+
+/** Sum of the highest resident sizes that the process and its descendants ever had. */
+function peakOfTree(pid: number): number {
+  return highWaterMark(pid) + childrenOf(pid).reduce((sum, child) => sum + peakOfTree(child), 0);
+}
+
+function highWaterMark(pid: number): number {
+  const [, kibibytes = "0"] = /^VmHWM:\s+(\d+) kB/m.exec(readProc(`${pid}/status`)) ?? [];
+  return Number(kibibytes) * 1024;
+}
+
+function childrenOf(pid: number): number[] {
+  let threads: string[];
+  try {
+    threads = readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return [];
+  }
+  const lists = threads.map((thread) => readProc(`${pid}/task/${thread}/children`));
+  return lists.flatMap((list) => list.split(" ").filter(Boolean).map(Number));
+}
+
+/** Empty when the process has ended meanwhile. */
+function readProc(path: string): string {
+  try {
+    return readFileSync(`/proc/${path}`, "utf8");
+  } catch {
+    return "";
+  }
+}
