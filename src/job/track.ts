@@ -116,10 +116,9 @@ export function pathOf(slot: Slot): string {
 }
 
 /** @throws IbackupError UNSUPPORTED: writes can pass the block layer unseen, or in another order. */
-export function refuseUntrackable({ path, zoned, dax }: BlockDevice): void {
-  const reason = dax
-    ? "it is a DAX device, whose writes pass the block layer by"
-    : zonedReason(zoned);
+export function refuseUntrackable(device: BlockDevice): void {
+  const { path } = device;
+  const reason = untrackableReason(device);
   if (reason === undefined) return;
   throw new IbackupError("UNSUPPORTED", `Cannot track "${path}"`, {
     why: reason,
@@ -127,8 +126,15 @@ export function refuseUntrackable({ path, zoned, dax }: BlockDevice): void {
   });
 }
 
-function zonedReason(zoned: string): string | undefined {
-  return zoned === "none" ? undefined : `it is a zoned disk (${zoned})`;
+function untrackableReason(device: BlockDevice): string | undefined {
+  const { zoned, dax, bioBased, wholeDisk } = device;
+  if (dax) return "it is a DAX device, whose writes pass the block layer by";
+  if (zoned !== "none") return `it is a zoned disk (${zoned})`;
+  // Of bios that were merged into one request, the kernel reports the end of the first alone.
+  if (bioBased && wholeDisk.name.startsWith("nvme")) {
+    return "it is an NVMe disk of several paths, which does not report the end of every write";
+  }
+  return undefined;
 }
 
 /** The slot that already does what is asked; a slot of a disk that was resized is given up. */
