@@ -1,5 +1,5 @@
 /** The folder for what lives until the next boot: pending sets and locks. */
-import { lstatSync, mkdirSync, type Stats, statfsSync } from "node:fs";
+import { accessSync, constants, lstatSync, mkdirSync, type Stats, statfsSync } from "node:fs";
 import { isAbsolute } from "node:path";
 import { IbackupError, messageOf, systemCodeOf } from "../errors.ts";
 
@@ -30,6 +30,12 @@ export function openRuntimeFolder(override: string | undefined): string {
   }
   const fault = faultOf(lstatSync(folder));
   if (fault !== undefined) throw refused(folder, fault);
+  try {
+    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    // It is as it should be, and we are not root.
+    throw refused(folder, messageOf(error), error);
+  }
   return folder;
 }
 
