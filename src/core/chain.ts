@@ -123,6 +123,8 @@ export function selectBackup(
 }
 
 function selectById(candidates: readonly StoredManifest[], id: string): StoredManifest {
+  // Every id begins with nothing, so of a single backup it would be "the unique beginning".
+  if (id === "") return unknown('""', "the id is empty");
   const matches = candidates.filter(({ manifest }) => manifest.backupId.startsWith(id));
   const [match] = matches;
   if (match !== undefined && matches.length === 1) return match;
