@@ -15,6 +15,7 @@ import {
   type Session,
   type Slot,
   slotFor,
+  type TrackingStatus,
 } from "../tracker/tracker.ts";
 import type { JobContext } from "./context.ts";
 
@@ -105,7 +106,7 @@ export async function openSourceDisk(context: JobContext, path: string): Promise
 }
 
 async function findTracking(helper: HelperProcess, device: BlockDevice): Promise<Tracking> {
-  const status = await readTrackingStatus(helper);
+  const status = await statusOrNone(helper);
   const slot = slotFor(status, device);
   const sameSize = slot?.sectorCount === device.sectorCount;
   return { session: status.session, slot: sameSize ? slot : undefined };
@@ -117,6 +118,16 @@ function restarted(path: string): IbackupError {
     why: "its tracking was stopped and started again meanwhile",
     fix: "run the flush again; it compares the whole disk",
   });
+}
+
+/** Where tracking is impossible (no bpffs) nothing is tracked, and a backup is still possible. */
+async function statusOrNone(helper: HelperProcess): Promise<TrackingStatus> {
+  try {
+    return await readTrackingStatus(helper);
+  } catch (error) {
+    if (!(error instanceof IbackupError && error.code === "UNSUPPORTED")) throw error;
+    return { session: undefined, slots: [] };
+  }
 }
 
 function lockFileOf(context: JobContext, device: BlockDevice): string {
