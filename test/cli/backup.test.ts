@@ -179,11 +179,12 @@ describe("restore", () => {
 
   test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("ends by %s", async (signal) => {
     const child = start("restore", "--disk", "disk", "--vm", machineId(), "--target", "-");
+    const closed = once(child, "close");
     // Nobody reads on, so it waits in the middle of the disk.
     child.stdout.once("readable", () => child.kill(signal));
     const told = await textOf(child.stderr);
     child.stdout.resume();
-    const [status] = child.exitCode === null ? await once(child, "exit") : [child.exitCode];
+    const [status] = await closed;
     expect(told).toContain(`why: ibackup was sent ${signal}`);
     expect(status).toBe(EXIT_STATUS.INTERRUPTED);
   });
