@@ -1,6 +1,7 @@
 /** The folder for what lives until the next boot: pending sets and locks. */
 import { accessSync, constants, lstatSync, mkdirSync, type Stats, statfsSync } from "node:fs";
 import { isAbsolute } from "node:path";
+import { geteuid } from "node:process";
 import { IbackupError, messageOf, systemCodeOf } from "../errors.ts";
 
 /** What statfs(2) calls tmpfs. */
@@ -69,9 +70,10 @@ function defaultFolder(): string {
 }
 
 function refused(folder: string, why: string, cause?: unknown): IbackupError {
-  return new IbackupError("NOT_PERMITTED", `Cannot use the runtime folder "${folder}"`, {
-    why,
-    fix: `run ibackup as root; if another user made it, remove it: \`rm -r ${folder}\``,
-    cause,
-  });
+  const fix =
+    geteuid?.() === 0
+      ? `see who made it, and remove it: \`rm -r ${folder}\`; ibackup makes it anew`
+      : "run ibackup as root";
+  const what = `Cannot use the runtime folder "${folder}"`;
+  return new IbackupError("NOT_PERMITTED", what, { why, fix, cause });
 }
