@@ -49,11 +49,17 @@ void answer_done(void)
 	answer_send(FRAME_DONE, &(struct frame_parts){ 0 });
 }
 
+/* For root EACCES says something else: the verifier refuses programs with it. */
+static bool is_for_want_of_rights(int error)
+{
+	return error == EPERM || (error == EACCES && geteuid() != 0);
+}
+
 int fail(enum frame_error_code code, int error, const char *format, ...)
 {
 	va_list arguments;
 
-	failure.fields.code = error == EPERM ? FRAME_ERROR_CODE_NOT_PERMITTED : code;
+	failure.fields.code = is_for_want_of_rights(error) ? FRAME_ERROR_CODE_NOT_PERMITTED : code;
 	failure.fields.errno_ = (uint32_t)error;
 	va_start(arguments, format);
 	if (vsnprintf(failure.text, sizeof(failure.text), format, arguments) < 0)
