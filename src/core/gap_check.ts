@@ -73,7 +73,7 @@ function doubtOf(
   if (parent.sizeBytes !== sizeBytes) {
     return `the disk was resized from ${parent.sizeBytes} to ${sizeBytes} bytes`;
   }
-  if (tracking === undefined) return "the disk is not tracked";
+  if (tracking === undefined) return "the disk is not tracked, or not from this runtime folder";
   if (!tracking.seesEveryWrite) return "hook buffer alone does not see every write";
   if (pending === undefined) return "this machine did not see the writes since the parent";
   if (pending.sizeBytes !== sizeBytes) return "the disk was resized";

@@ -6,6 +6,7 @@ import type { TrackingFacts } from "../core/gap_check.ts";
 import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
 import { mountsOf } from "../disk/mounts.ts";
 import { assert, IbackupError } from "../errors.ts";
+import { isNotedAttachment } from "../tracker/attachments.ts";
 import { HelperProcess } from "../tracker/helper_process.ts";
 import type { PendingSet } from "../tracker/pending.ts";
 import {
@@ -37,7 +38,7 @@ export class SourceDisk {
     this.blockCount = Math.ceil(device.sectorCount / sectorsPerBlock);
   }
 
-  /** Undefined when the disk is not tracked, or was tracked at another size. */
+  /** Undefined when the disk is not tracked, at another size, or from another runtime folder. */
   get slot(): Slot | undefined {
     return this.#slot;
   }
@@ -98,18 +99,24 @@ export async function openSourceDisk(context: JobContext, path: string): Promise
   const helper = new HelperProcess({ path: await context.helper(), args: context.helperArgs });
   try {
     await helper.ask({ name: "lockRequest", fields: {}, tail: lockFileOf(context, device) });
-    return new SourceDisk(device, helper, await findTracking(helper, device));
+    const tracking = await findTracking(helper, device, context.runtimeDir());
+    return new SourceDisk(device, helper, tracking);
   } catch (error) {
     await helper.close();
     throw error;
   }
 }
 
-async function findTracking(helper: HelperProcess, device: BlockDevice): Promise<Tracking> {
+async function findTracking(
+  helper: HelperProcess,
+  device: BlockDevice,
+  runtimeFolder: string,
+): Promise<Tracking> {
   const status = await statusOrNone(helper);
   const slot = slotFor(status, device);
-  const sameSize = slot?.sectorCount === device.sectorCount;
-  return { session: status.session, slot: sameSize ? slot : undefined };
+  const isUsable =
+    slot?.sectorCount === device.sectorCount && isNotedAttachment(runtimeFolder, slot);
+  return { session: status.session, slot: isUsable ? slot : undefined };
 }
 
 /** Its slot has the same number, but not the bits of before: they are gone. */

@@ -2,6 +2,7 @@
 import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
 import { devicePathOf } from "../disk/device_name.ts";
 import { IbackupError } from "../errors.ts";
+import { isNotedAttachment, noteAttachment } from "../tracker/attachments.ts";
 import { HelperProcess } from "../tracker/helper_process.ts";
 import {
   attach,
@@ -34,7 +35,8 @@ export interface Started extends Tracking {
 /**
  * Tracks each device from now on, until the machine stops or `stopTracking`.
  *
- * A device that is tracked already stays as it is; one whose size has changed is taken up anew.
+ * A device that is tracked already stays as it is; one whose size has changed, or whose pending sets
+ * are in another runtime folder, is taken up anew.
  * @returns The devices that were asked for.
  * @throws IbackupError DEVICE, UNSUPPORTED, NOT_PERMITTED or TRACKER.
  */
@@ -45,13 +47,16 @@ export async function startTracking(
 ): Promise<Started> {
   const devices = paths.map((path) => describeDevice(path));
   for (const device of devices) refuseUntrackable(device);
+  const runtimeFolder = context.runtimeDir();
   return await withHelper(context, async (helper) => {
     const already: string[] = [];
     const slots: Slot[] = [];
     for (const device of devices) {
-      const slot = await currentSlot(helper, device, hooks);
-      if (slot !== undefined) already.push(device.path);
-      slots.push(slot ?? (await attach(helper, device, hooks)));
+      const current = await currentSlot(helper, { device, hooks, runtimeFolder });
+      if (current !== undefined) already.push(device.path);
+      const slot = current ?? (await attach(helper, device, hooks));
+      noteAttachment(runtimeFolder, slot);
+      slots.push(slot);
     }
     const { session } = await readTrackingStatus(helper);
     const tracked = slots.map((slot) => ({ device: pathOf(slot), ...slot }));
@@ -137,15 +142,15 @@ function untrackableReason(device: BlockDevice): string | undefined {
   return undefined;
 }
 
-/** The slot that already does what is asked; a slot of a disk that was resized is given up. */
+/** The slot that already does what is asked; one that no flush could trust is given up. */
 async function currentSlot(
   helper: HelperProcess,
-  device: BlockDevice,
-  hooks: readonly HookName[],
+  asked: { device: BlockDevice; hooks: readonly HookName[]; runtimeFolder: string },
 ): Promise<Slot | undefined> {
+  const { device, hooks, runtimeFolder } = asked;
   const slot = slotFor(await readTrackingStatus(helper), device);
   if (slot === undefined) return undefined;
-  if (slot.sectorCount !== device.sectorCount) {
+  if (slot.sectorCount !== device.sectorCount || !isNotedAttachment(runtimeFolder, slot)) {
     await detach(helper, slot);
     return undefined;
   }

@@ -85,6 +85,21 @@ describe("flush", () => {
     }
   });
 
+  test("leaves the dirty blocks to the runtime folder that the disk was attached from", async () => {
+    await startTracking(context, [disk], ["block"]);
+    await flush();
+    writeDirect(disk, 5);
+    const elsewhere = { ...context, runtimeDir: () => machine.path("") };
+    const stranger = { device: disk, vmId: "stranger", base: false, scan: false } as const;
+    const other = await flushDevice(elsewhere, { ...stranger, consistency: "fuzzy" });
+    expect(other.consistency).toBe("fuzzy");
+    expect(await flush()).toMatchObject({ gapCheck: { verdict: "trusted" }, blocksChanged: 1 });
+
+    const { already } = await startTracking(elsewhere, [disk], ["block"]);
+    expect(already).toEqual([]);
+    expect((await flush()).gapCheck.verdict).toBe("compared");
+  });
+
   test("fails when tracking was stopped and started again under it", async () => {
     await startTracking(context, [otherDisk, disk], ["block"]);
     const source = await openSourceDisk(context, disk);
