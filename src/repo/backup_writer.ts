@@ -4,6 +4,7 @@ import { PendingZeroes } from "../core/pending_zeroes.ts";
 import { FRAME_DIGEST_BYTES, RECORD_KIND } from "../core/records.ts";
 import { assert } from "../errors.ts";
 import { compress } from "../runtime/compression.ts";
+import { noteDiscarded } from "../runtime/memory.ts";
 import { blocksPerFrame, FrameBuilder, type RawFrame } from "./frame_builder.ts";
 import { BufferPool, MemoryGauge } from "./memory_pool.ts";
 import type { StoredFrame } from "./pack_builder.ts";
@@ -178,6 +179,7 @@ class PackingWriter implements BackupWriter {
 
 async function compressFrame({ raw, extents }: RawFrame): Promise<StoredFrame> {
   const packed = await compress(raw, ZSTD_LEVEL);
+  noteDiscarded(packed.length);
   const shrinks = packed.length < raw.length;
   const stored = shrinks ? packed : raw;
   const digest = (await sha256(stored)).subarray(0, FRAME_DIGEST_BYTES);

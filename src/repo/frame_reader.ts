@@ -4,6 +4,7 @@ import { FRAME_DIGEST_BYTES, type FramePlace, RECORD_KIND } from "../core/record
 import type { PlannedFrame, PlannedRequest, WantedRun } from "../core/restore_plan.ts";
 import { messageOf } from "../errors.ts";
 import { decompress } from "../runtime/compression.ts";
+import { noteDiscarded } from "../runtime/memory.ts";
 import type { Store } from "../store/store.ts";
 import type { Damage } from "./damage.ts";
 import { sha256 } from "./sha256.ts";
@@ -65,6 +66,7 @@ export async function unpackFrame(
   }
   const raw = place.codec === RECORD_KIND.raw ? stored : await unzip(stored, rawBytes);
   if (typeof raw === "string") return `${where} cannot be decompressed: ${raw}`;
+  noteDiscarded(stored.length + raw.length);
   if (raw.length !== rawBytes) return `${where} holds ${raw.length} bytes instead of ${rawBytes}`;
   return raw;
 }
