@@ -15,7 +15,7 @@ import { checkPack, type PackUse } from "./verify_pack.ts";
 
 const INDEXES_IN_FLIGHT = 8;
 /** Each takes 16 MiB, and as much again for the frame being checked. */
-const PACKS_IN_FLIGHT = 3;
+const PACKS_IN_FLIGHT = 2;
 
 export interface VerifyOptions {
   repository: Repository;
