@@ -42,11 +42,13 @@ afterAll(() => machine.close());
 
 describe("restore", () => {
   test("refuses a partition that was backed up, and the disk that it is on", async () => {
-    const disk = machine.loopDisk("disk", 32 << 20);
-    shell(`printf '2048,16384\\n18432,16384\\n' | sfdisk -q -X gpt ${disk}`);
-    run("partprobe", disk);
+    const image = machine.path("disk.img");
+    shell(`truncate -s 32M ${image}; printf '2048,16384\\n' | sfdisk -q -X gpt ${image}`);
+    const disk = machine.attach(image);
+    // Not every kernel reads partition tables by itself.
+    run("partx", "--add", disk);
+    machine.onClose(() => run("partx", "--delete", disk));
     const partition = `${disk}p1`;
-    machine.onClose(() => run("sfdisk", "-q", "--delete", disk));
     const asked = { base: true, scan: false, consistency: "fuzzy" } as const;
     const { backupId } = await flushDevice(context, { ...asked, device: partition, vmId: "vm" });
     const options = { ...OFF, backup: { id: backupId }, vmId: "vm" };
