@@ -134,22 +134,63 @@ static __always_inline struct bio *queued_bio(struct bpf_raw_tracepoint_args *ct
 	return (struct bio *)argument_after_queue(ctx, bio_queue_has_queue);
 }
 
+/*
+ * The first bytes of a request, taken at once: one read costs as much as the read of one field,
+ * and this is the path of every request of every disk.
+ */
+struct request_head {
+	__u64 words[8];
+};
+
+static __always_inline void read_head(struct request_head *head, struct request *rq)
+{
+	bpf_probe_read_kernel(head, sizeof(*head), rq);
+}
+
+/* A field of a request: from its head, where every known kernel has it, or by a read of its own. */
+#define REQUEST_FIELD(head, rq, field)                                                         \
+	({                                                                                     \
+		__u32 field_offset = bpf_core_field_offset((rq)->field);                       \
+		typeof((rq)->field) field_value;                                               \
+                                                                                               \
+		if (field_offset + sizeof(field_value) <= sizeof(*(head)))                     \
+			field_value = *(typeof(field_value) *)((void *)(head) + field_offset); \
+		else                                                                           \
+			field_value = BPF_CORE_READ(rq, field);                                \
+		field_value;                                                                   \
+	})
+
+/* Two neighbours, taken at once for the same reason. */
 static __always_inline __u32 device_of(struct gendisk *disk)
 {
-	return TRACKER_DEVICE(BPF_CORE_READ(disk, major), BPF_CORE_READ(disk, first_minor));
+	struct {
+		int major;
+		int first_minor;
+	} numbers;
+
+	if (bpf_core_field_offset(disk->first_minor) ==
+	    bpf_core_field_offset(disk->major) + sizeof(numbers.major)) {
+		bpf_core_read(&numbers, sizeof(numbers), &disk->major);
+	} else {
+		numbers.major = BPF_CORE_READ(disk, major);
+		numbers.first_minor = BPF_CORE_READ(disk, first_minor);
+	}
+	return TRACKER_DEVICE(numbers.major, numbers.first_minor);
 }
 
 /*
  * f3fa33acca9f "block: remove the ->rq_disk field in struct request" (5.17).
  * The queue had no disk before 5.15, and has none on an admin queue: then device 0 is read.
  */
-static __always_inline __u32 request_device(struct request *rq)
+static __always_inline __u32 request_device(const struct request_head *head, struct request *rq)
 {
 	struct request___before_5_17 *old = (void *)rq;
+	struct request_queue *queue;
 
 	if (bpf_core_field_exists(old->rq_disk))
 		return device_of(BPF_CORE_READ(old, rq_disk));
-	return device_of(BPF_CORE_READ(rq, q, disk));
+	queue = REQUEST_FIELD(head, rq, q);
+	return device_of(BPF_CORE_READ(queue, disk));
 }
 
 /* 309dca309fc3 "block: store a block_device pointer in struct bio" (5.12). */

@@ -186,39 +186,58 @@ enum end {
 	END_COMPLETION,
 };
 
-/* Marks a range of a whole disk in each slot that it touches. Not inlined: as mark_blocks(). */
-__attribute__((noinline)) int mark_sectors(struct bpf_raw_tracepoint_args *ctx, __u32 device,
-					   __u64 sector, __u32 sectors, __u32 end)
+static __always_inline void count_end(__u32 slot, enum end end, __u64 sectors)
 {
-	struct disk *disk = bpf_map_lookup_elem(&disks, &device);
+	struct counters *counted = bpf_map_lookup_elem(&counters, &slot);
+
+	if (!counted)
+		return;
+	if (end == END_ISSUE) {
+		__sync_fetch_and_add(&counted->issued, 1);
+	} else {
+		__sync_fetch_and_add(&counted->completed, 1);
+		__sync_fetch_and_add(&counted->sectors_completed, sectors);
+	}
+}
+
+/* Marks the part of a range that lies in one slot. */
+static __always_inline void mark_slot(struct bpf_raw_tracepoint_args *ctx,
+				      const struct tracked *tracked, __u64 sector, __u32 sectors,
+				      enum end end)
+{
 	struct span span;
 
-	if (!disk)
-		return 0;
-	for (__u32 i = 0; i < SLOTS_PER_DISK; i++) {
-		struct tracked *tracked = &disk->tracked[i];
+	if (!(tracked->hooks & HOOK_BLOCK) || !clip(tracked, sector, sectors, &span))
+		return;
+	count_end(tracked->slot, end, span.sectors);
+	for (__u32 call = 0; call < CALLS_MAX && span.first <= span.last; call++) {
+		__u64 last = span.first + BLOCKS_PER_CALL - 1;
 
-		if (i >= disk->count)
-			return 0;
-		if (!(tracked->hooks & HOOK_BLOCK) || !clip(tracked, sector, sectors, &span))
-			continue;
-		if (end == END_ISSUE) {
-			COUNT(tracked->slot, issued, 1);
-		} else {
-			COUNT(tracked->slot, completed, 1);
-			COUNT(tracked->slot, sectors_completed, span.sectors);
-		}
-		for (__u32 call = 0; call < CALLS_MAX && span.first <= span.last; call++) {
-			__u64 last = span.first + BLOCKS_PER_CALL - 1;
-
-			if (last > span.last)
-				last = span.last;
-			mark_blocks(ctx, tracked->slot, span.first, last);
-			span.first = last + 1;
-		}
-		if (span.first <= span.last)
-			COUNT(tracked->slot, taint_unmarked_ranges, 1);
+		if (last > span.last)
+			last = span.last;
+		mark_blocks(ctx, tracked->slot, span.first, last);
+		span.first = last + 1;
 	}
+	if (span.first <= span.last)
+		COUNT(tracked->slot, taint_unmarked_ranges, 1);
+}
+
+/* Marks a range of a whole disk in each slot that it touches. */
+static __always_inline void mark_disk(struct bpf_raw_tracepoint_args *ctx, const struct disk *disk,
+				      __u64 sector, __u32 sectors, enum end end)
+{
+	for (__u32 i = 0; i < SLOTS_PER_DISK && i < disk->count; i++)
+		mark_slot(ctx, &disk->tracked[i], sector, sectors, end);
+}
+
+/* The same where it is called in a loop, or far from the disk: as mark_blocks(), not inlined. */
+__attribute__((noinline)) int mark_device(struct bpf_raw_tracepoint_args *ctx, __u32 device,
+					  __u64 sector, __u32 sectors, __u32 end)
+{
+	const struct disk *disk = bpf_map_lookup_elem(&disks, &device);
+
+	if (disk)
+		mark_disk(ctx, disk, sector, sectors, end);
 	return 0;
 }
 

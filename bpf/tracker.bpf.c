@@ -34,8 +34,8 @@ static __always_inline void mark_discard(struct bpf_raw_tracepoint_args *ctx, st
 	for (int i = 0; i < DISCARD_BIOS_MAX; i++) {
 		if (!bio)
 			return;
-		mark_sectors(ctx, device, BPF_CORE_READ(bio, bi_iter.bi_sector),
-			     BPF_CORE_READ(bio, bi_iter.bi_size) >> SECTOR_SHIFT, end);
+		mark_device(ctx, device, BPF_CORE_READ(bio, bi_iter.bi_sector),
+			    BPF_CORE_READ(bio, bi_iter.bi_size) >> SECTOR_SHIFT, end);
 		bio = BPF_CORE_READ(bio, bi_next);
 	}
 	if (bio)
@@ -45,13 +45,15 @@ static __always_inline void mark_discard(struct bpf_raw_tracepoint_args *ctx, st
 static __always_inline int mark_request(struct bpf_raw_tracepoint_args *ctx, struct request *rq,
 					enum end end)
 {
-	__u32 op = BPF_CORE_READ(rq, cmd_flags) & REQ_OP_MASK;
-	__u32 device, bytes;
+	struct request_head head;
+	__u32 op, device, bytes;
 	struct disk *disk;
 
+	read_head(&head, rq);
+	op = REQUEST_FIELD(&head, rq, cmd_flags) & REQ_OP_MASK;
 	if (!op_writes(op))
 		return 0;
-	device = request_device(rq);
+	device = request_device(&head, rq);
 	disk = bpf_map_lookup_elem(&disks, &device);
 	if (!disk)
 		return 0;
@@ -60,13 +62,14 @@ static __always_inline int mark_request(struct bpf_raw_tracepoint_args *ctx, str
 		return 0;
 	}
 	/* Zero: the end of a flush sequence, whose data were their own request. */
-	bytes = BPF_CORE_READ(rq, __data_len);
+	bytes = REQUEST_FIELD(&head, rq, __data_len);
 	if (!bytes)
 		return 0;
 	if (op == REQ_OP_DISCARD)
 		mark_discard(ctx, rq, disk, device, end);
 	else
-		mark_sectors(ctx, device, BPF_CORE_READ(rq, __sector), bytes >> SECTOR_SHIFT, end);
+		mark_disk(ctx, disk, REQUEST_FIELD(&head, rq, __sector), bytes >> SECTOR_SHIFT,
+			  end);
 	return 0;
 }
 
@@ -103,7 +106,8 @@ int bio_queue(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (bpf_map_update_elem(&bios, &key, &range, BPF_ANY))
 		TAINT_DISK(disk, taint_failed_updates);
-	return mark_sectors(ctx, range.device, range.sector, range.sectors, END_ISSUE);
+	mark_disk(ctx, disk, range.sector, range.sectors, END_ISSUE);
+	return 0;
 }
 
 /* The first argument is the queue in every version. */
@@ -118,7 +122,7 @@ int bio_complete(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	range = *found;
 	bpf_map_delete_elem(&bios, &key);
-	return mark_sectors(ctx, range.device, range.sector, range.sectors, END_COMPLETION);
+	return mark_device(ctx, range.device, range.sector, range.sectors, END_COMPLETION);
 }
 
 static __always_inline int mark_buffer(void *ctx, struct buffer_head *buffer)

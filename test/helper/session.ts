@@ -135,7 +135,7 @@ export function extentsOf(blocks: BlockSet): [number, number][] {
 export function writeBlocks(disk: string, firstBlock: number, blockCount: number): void {
   shell(
     `dd if=/dev/zero of='${disk}' bs=${BLOCK} seek=${firstBlock} count=${blockCount}` +
-      " oflag=direct conv=notrunc status=none",
+      " oflag=direct conv=notrunc,nocreat status=none",
   );
 }
 
@@ -143,6 +143,6 @@ export function writeBlocks(disk: string, firstBlock: number, blockCount: number
 export function writeSectors(disk: string, firstSector: number, sectorCount: number): void {
   shell(
     `dd if=/dev/zero of='${disk}' bs=512 seek=${firstSector} count=${sectorCount}` +
-      " oflag=direct conv=notrunc status=none",
+      " oflag=direct conv=notrunc,nocreat status=none",
   );
 }
