@@ -1,0 +1,59 @@
+/** A Debian kernel in QEMU, for what the kernel of this machine does not have. */
+import { spawnSync } from "node:child_process";
+import { truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Machine } from "./machine.ts";
+
+const GUEST = join(import.meta.dirname, "../../scripts/guest");
+
+export interface GuestOptions {
+  kernel?: "6.1" | "5.10";
+  /** Raw images: /dev/vda, /dev/vdb, and so on. */
+  disks?: string[];
+  /** Programs of this machine: /bin/NAME. */
+  programs?: string[];
+  timeLimitSeconds?: number;
+}
+
+/** Runs a script in a guest to its end, or to the time limit. */
+export function runGuest(machine: Machine, script: string, options: GuestOptions = {}) {
+  const path = machine.path("guest.sh");
+  writeFileSync(path, script);
+  const { kernel = "6.1", disks = [], programs = [], timeLimitSeconds = 240 } = options;
+  const args = [
+    ...["--kernel", kernel, "--time-limit", String(timeLimitSeconds)],
+    ...disks.flatMap((disk) => ["--disk", disk]),
+    ...programs.flatMap((program) => ["--program", program]),
+    path,
+  ];
+  const { status, stdout, stderr, error } = spawnSync(GUEST, args, {
+    encoding: "utf8",
+    maxBuffer: 64 << 20,
+  });
+  if (error) throw error;
+  return { status, stdout, stderr };
+}
+
+/** A sparse disk image for a guest. */
+export function guestDisk(machine: Machine, name: string, sizeBytes: number): string {
+  const path = machine.path(`${name}.img`);
+  writeFileSync(path, "");
+  truncateSync(path, sizeBytes);
+  return path;
+}
+
+/** For scripts: `result NAME COMMAND...` prints a line that `resultsOf` finds. */
+export const RESULT_FUNCTION = `
+result() {
+  name=$1
+  shift
+  document=$("$@")
+  echo "result $name $(echo "$document" | tr -d '\\n')"
+}
+`;
+
+/** The JSON documents that a script has printed with `result`, by name. */
+export function resultsOf(output: string): Map<string, unknown> {
+  const lines = output.matchAll(/^result (\S+) (.*)$/gm);
+  return new Map([...lines].map(([, name = "", text = ""]) => [name, JSON.parse(text)]));
+}
