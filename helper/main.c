@@ -185,9 +185,13 @@ int main(int argc, char **argv)
 		fputs("usage: ibackup-helper [--pins FOLDER] [--legacy] [--verbose]\n", stderr);
 		return 2;
 	}
-	/* Nobody else may look into it, and a reader that goes away is an error of write(). */
+	/*
+	 * Nobody else may look into it, and a reader that goes away is an error of write(). What a
+	 * terminal sends to all its processes is for ibackup to answer: it still needs its helper.
+	 */
 	if (prctl(PR_SET_DUMPABLE, 0) || signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
-	    device_take_inherited())
+	    signal(SIGINT, SIG_IGN) == SIG_ERR || signal(SIGQUIT, SIG_IGN) == SIG_ERR ||
+	    signal(SIGHUP, SIG_IGN) == SIG_ERR || device_take_inherited())
 		return EXIT_FAILURE;
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 	libbpf_set_print(print_libbpf);
