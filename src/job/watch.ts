@@ -48,6 +48,7 @@ export async function watchDevices(context: JobContext, options: WatchOptions): 
     await helper.ask({ name: "listenRequest", fields }, { repeatable: false });
     options.onListening?.();
     await Promise.race([untilEnd(context.signal, options.forMs), helperEnded(helper)]);
+    listener.noteLost((await readTrackingStatus(helper)).slots);
     return listener;
   }).then((listener) => listener.result());
 }
@@ -55,15 +56,17 @@ export async function watchDevices(context: JobContext, options: WatchOptions): 
 class Listener {
   readonly #devices: ReadonlyMap<number, Device>;
   readonly #onBlocks: NonNullable<WatchOptions["onBlocks"]>;
+  readonly #lostBefore: ReadonlyMap<string, number>;
   #eventsLost = 0;
 
   constructor(slots: readonly Slot[], onBlocks: NonNullable<WatchOptions["onBlocks"]>) {
+    this.#lostBefore = new Map(slots.map((slot) => [slot.attachment, slot.counters.eventsLost]));
     this.#devices = new Map(slots.map((slot) => [slot.slot, deviceOf(slot)]));
     this.#onBlocks = onBlocks;
   }
 
   take(frame: Parameters<HelperProcess["onEvent"]>[0]): void {
-    if (frame.name === "lost") this.#eventsLost = frame.fields.events;
+    if (frame.name === "lost") this.#eventsLost = Math.max(this.#eventsLost, frame.fields.events);
     if (frame.name !== "blocks") return;
     const device = this.#devices.get(frame.fields.slot);
     if (device === undefined) return;
@@ -72,6 +75,18 @@ class Listener {
       device.blocksReported += extent.blockCount;
       this.#onBlocks(device.path, extent);
     }
+  }
+
+  /**
+   * The buffer tells of a loss only with the next event that finds room; the kernel's counters of
+   * the slots know of all.
+   */
+  noteLost(slots: readonly Slot[]): void {
+    const lost = slots.reduce((sum, { attachment, counters }) => {
+      const before = this.#lostBefore.get(attachment);
+      return before === undefined ? sum : sum + counters.eventsLost - before;
+    }, 0);
+    this.#eventsLost = Math.max(this.#eventsLost, lost);
   }
 
   result(): Watched {
