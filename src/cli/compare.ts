@@ -30,11 +30,9 @@ export function compareCommand(run: Run) {
     .option("--disk <name>", "the disk whose `latest` is meant")
     .action(async (backup, device, { disk }) => {
       await run(async (session) => {
-        const { findBackup } = await import("../job/catalogue.ts");
         const { compareBackup } = await import("../job/compare.ts");
-        const chosen = await findBackup(session.context, requestOf({ backup, disk }, session));
-        const choice = { id: chosen.backupId };
-        return resultOf(await compareBackup(session.context, { backup: choice, device }));
+        const request = { backup: requestOf({ backup, disk }, session), device };
+        return resultOf(await compareBackup(session.context, request));
       });
     });
 }

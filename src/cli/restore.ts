@@ -34,13 +34,9 @@ export function restoreCommand(run: Run) {
     .action(async (backup, { at, disk, ...options }) => {
       await run(async (session) => {
         refuseMixedOutput(options.target, session);
-        const { findBackup } = await import("../job/catalogue.ts");
         const { restoreBackup } = await import("../job/restore.ts");
-        const { context, settings } = session;
-        const chosen = await findBackup(context, requestOf({ backup, at, disk }, session));
-        const choice = { id: chosen.backupId };
-        const { vmId } = settings;
-        return resultOf(await restoreBackup(context, { ...OFF, ...options, backup: choice, vmId }));
+        const request = { ...OFF, ...options, backup: requestOf({ backup, at, disk }, session) };
+        return resultOf(await restoreBackup(session.context, request));
       });
     });
 }

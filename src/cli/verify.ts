@@ -44,7 +44,7 @@ async function idOf(
 ): Promise<string> {
   if (given.backup !== "latest") return given.backup;
   const { findBackup } = await import("../job/catalogue.ts");
-  return (await findBackup(session.context, requestOf(given, session))).backupId;
+  return (await findBackup(session.context, requestOf(given, session))).stored.manifest.backupId;
 }
 
 function resultOf(result: VerifyResult, data: boolean): Result {

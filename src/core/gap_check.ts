@@ -36,6 +36,8 @@ export interface ParentFacts {
 export interface GapFacts {
   /** The newest backup of the disk in the repository. */
   parent: ParentFacts | undefined;
+  /** Why there is no parent although there are backups. */
+  brokenChain?: string | undefined;
   sizeBytes: number;
   blockBytes: number;
   /** Undefined when the disk is not tracked. */
@@ -54,7 +56,8 @@ export function checkGap(facts: GapFacts): GapVerdict {
   const { parent, asked } = facts;
   if (asked.base) return { verdict: "base", reason: "a base was asked for" };
   if (parent === undefined) {
-    return { verdict: "base", reason: "the repository has no backup of this disk" };
+    const reason = facts.brokenChain ?? "the repository has no backup of this disk";
+    return { verdict: "base", reason };
   }
   if (parent.blockBytes !== facts.blockBytes) {
     const reason = `blocks have ${facts.blockBytes} bytes now, not ${parent.blockBytes}`;

@@ -1,7 +1,7 @@
 /** Where a restore writes to: a block device, or an image file. */
 import type { Stats } from "node:fs";
 import { constants } from "node:fs";
-import { type FileHandle, lstat, open, rename, unlink } from "node:fs/promises";
+import { type FileHandle, link, lstat, open, rename, rm, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { assert, type ErrorCode, IbackupError, messageOf, systemCodeOf } from "../errors.ts";
 import { alignedBytes } from "../runtime/aligned.ts";
@@ -83,6 +83,7 @@ export async function openFileTarget(
     throw busy(path, "something that is not a file is there", "name a block device or a new file");
   }
   if (present !== undefined && inPlace) {
+    if (present.size !== sizeBytes && !force) throw otherSize(path, present.size, sizeBytes);
     const handle = await openTarget(path, constants.O_RDWR | constants.O_NOFOLLOW);
     await handle.truncate(sizeBytes);
     return new OpenTarget({ path, handle, endBytes: sizeBytes, aligned: false });
@@ -98,7 +99,8 @@ export async function openFileTarget(
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   const handle = await openTarget(temporary, flags);
   await handle.truncate(sizeBytes);
-  return new OpenTarget({ path, temporary, handle, endBytes: sizeBytes, aligned: false });
+  const publish = force ? rename : linkInstead;
+  return new OpenTarget({ path, temporary, publish, handle, endBytes: sizeBytes, aligned: false });
 }
 
 interface TargetParts {
@@ -109,6 +111,8 @@ interface TargetParts {
   /** True when memory and lengths must suit O_DIRECT. */
   aligned: boolean;
   temporary?: string;
+  /** Gives the temporary file its name. */
+  publish?: (temporary: string, path: string) => Promise<void>;
   kernel?: TargetKernel | undefined;
 }
 
@@ -159,19 +163,20 @@ class OpenTarget implements RestoreTarget {
   }
 
   async finish(): Promise<void> {
-    const { handle, kernel, temporary, path } = this.#parts;
+    const { handle, kernel, temporary, publish, path } = this.#parts;
     await this.#attempt("write out", () => handle.sync());
     await kernel?.rereadPartitions();
+    if (temporary !== undefined) {
+      await this.#attempt("give its name to", async () => publish?.(temporary, path));
+      await syncFolder(dirname(path));
+    }
     await this.#close();
-    if (temporary === undefined) return;
-    await rename(temporary, path);
-    await syncFolder(dirname(path));
   }
 
   async abandon(): Promise<void> {
     if (!this.#open) return;
     await this.#close();
-    if (this.#parts.temporary !== undefined) await unlink(this.#parts.temporary);
+    if (this.#parts.temporary !== undefined) await rm(this.#parts.temporary, { force: true });
   }
 
   async #close(): Promise<void> {
@@ -237,6 +242,24 @@ async function openTarget(path: string, flags: number): Promise<FileHandle> {
 
 function busy(path: string, why: string, fix: string): IbackupError {
   return new IbackupError("TARGET_BUSY", `Cannot restore to "${path}"`, { why, fix });
+}
+
+function otherSize(path: string, sizeBytes: number, neededBytes: number): IbackupError {
+  const why = `the file has ${sizeBytes} bytes and the backup ${neededBytes}: it is no copy of it`;
+  return busy(path, why, "name another file, or add --force to overwrite it");
+}
+
+/** Like rename(2), but fails when something of that name has appeared meanwhile. */
+async function linkInstead(temporary: string, path: string): Promise<void> {
+  try {
+    await link(temporary, path);
+  } catch (error) {
+    // vfat and the like have no hard links.
+    const hasLinks = !["EPERM", "ENOTSUP", "EOPNOTSUPP"].includes(systemCodeOf(error) ?? "");
+    if (hasLinks || (await lstatOrUndefined(path)) !== undefined) throw error;
+    return await rename(temporary, path);
+  }
+  await unlink(temporary);
 }
 
 function ioError(what: string, why: string, cause?: unknown): IbackupError {

@@ -54,7 +54,7 @@ export async function showBackup(
   context: JobContext,
   request: BackupRequest,
 ): Promise<BackupDetails> {
-  const { manifests, stored } = await find(context, request);
+  const { manifests, stored } = await findBackup(context, request);
   const details = { manifest: stored.manifest, manifestSha256: stored.sha256 };
   try {
     const chain = chainOf(manifests, stored.manifest.backupId);
@@ -73,17 +73,22 @@ export interface BackupRequest {
   vmId: string;
 }
 
+export interface FoundBackup {
+  stored: StoredManifest;
+  /** All that can be read, oldest first. */
+  manifests: StoredManifest[];
+}
+
 /**
  * The backup that is meant.
  *
  * @throws IbackupError BACKUP_UNKNOWN; USAGE when "latest" or a time could mean backups of several
  *   disks; CORRUPT_DATA when it depends on a manifest that cannot be read.
  */
-export async function findBackup(context: JobContext, request: BackupRequest): Promise<Manifest> {
-  return (await find(context, request)).stored.manifest;
-}
-
-async function find(context: JobContext, { choice, scope, vmId }: BackupRequest) {
+export async function findBackup(
+  context: JobContext,
+  { choice, scope, vmId }: BackupRequest,
+): Promise<FoundBackup> {
   const { manifests, damaged } = await readManifests(context);
   if (choice !== "latest" && "id" in choice) {
     return { manifests, stored: selectById(manifests, choice, damaged) };

@@ -1,16 +1,17 @@
 /** Tells where a backup and a disk or image differ. */
 import { statSync } from "node:fs";
-import { type BackupChoice, chainOf, selectBackup } from "../core/chain.ts";
+import { chainOf } from "../core/chain.ts";
 import type { BlockExtent } from "../core/extent.ts";
 import { describeDevice } from "../disk/block_device.ts";
 import { openDiskReader } from "../disk/disk_reader.ts";
 import { IbackupError } from "../errors.ts";
 import { readBlocks } from "../repo/block_reader.ts";
+import { type BackupRequest, findBackup } from "./catalogue.ts";
 import { findDifferences } from "./compare_content.ts";
 import type { JobContext } from "./context.ts";
 
 export interface CompareOptions {
-  backup: BackupChoice;
+  backup: BackupRequest;
   /** A block device or an image file. */
   device: string;
 }
@@ -35,9 +36,9 @@ export async function compareBackup(
 ): Promise<CompareResult> {
   const startedMs = context.clock.monotonicMs();
   const repository = await context.openRepository();
-  const backups = await repository.manifests();
-  const { manifest } = selectBackup(backups, backup);
-  const chain = chainOf(backups, manifest.backupId);
+  const { manifests, stored } = await findBackup(context, backup);
+  const { manifest } = stored;
+  const chain = chainOf(manifests, manifest.backupId);
   const { blockBytes, blockCount, disk } = manifest;
   refuseSmaller(device, sizeOf(device), disk.sizeBytes);
 

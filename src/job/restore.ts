@@ -2,13 +2,14 @@
 import { statSync } from "node:fs";
 import type { Writable } from "node:stream";
 import type { BlockSet } from "../core/block_set.ts";
-import { chainOf, selectBackup } from "../core/chain.ts";
+import { chainOf } from "../core/chain.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { describeDevice } from "../disk/block_device.ts";
 import { mountsOf } from "../disk/mounts.ts";
 import { openDeviceTarget, openFileTarget, type RestoreTarget } from "../disk/restore_target.ts";
 import { IbackupError } from "../errors.ts";
 import { type Damage, planReads, readBlocks } from "../repo/block_reader.ts";
+import { findBackup } from "./catalogue.ts";
 import { findDifferences } from "./compare_content.ts";
 import type { JobContext } from "./context.ts";
 import { DamageNotes } from "./damage_notes.ts";
@@ -43,11 +44,12 @@ export async function restoreBackup(
   context: JobContext,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
+  refuseMixture(options);
   const startedMs = context.clock.monotonicMs();
   const repository = await context.openRepository();
-  const backups = await repository.manifests();
-  const { manifest } = selectBackup(backups, options.backup);
-  const chain = chainOf(backups, manifest.backupId);
+  const { manifests, stored } = await findBackup(context, options.backup);
+  const { manifest } = stored;
+  const chain = chainOf(manifests, manifest.backupId);
   // An older backup of a disk that has shrunk since may speak of more blocks.
   const damaged = new DamageNotes(Math.max(...chain.map((stored) => stored.manifest.blockCount)));
   const plan = await planReads(repository, chain, { onDamage: noteInto(damaged, options) });
@@ -69,6 +71,14 @@ export async function restoreBackup(
   } finally {
     context.progress.end();
   }
+}
+
+function refuseMixture({ replay, partial }: RestoreOptions): void {
+  if (!replay || !partial) return;
+  throw new IbackupError("USAGE", "Cannot restore with --replay and --partial", {
+    why: "where a newer block is damaged, replaying would leave an older version of it in place",
+    fix: "leave --replay out: without it the bytes are the same",
+  });
 }
 
 type Done = Applied & { verified: boolean | null };
@@ -175,7 +185,7 @@ function isSource(
   const [source, target] = [disk.identity, identity];
   if (source.kind !== target.kind) return false;
   // What the kernel calls a disk means nothing on another machine.
-  if (target.kind === "name" && vmId !== options.vmId) return false;
+  if (target.kind === "name" && vmId !== options.backup.vmId) return false;
   return (
     [source.value, wholeOf(source.value)].includes(target.value) ||
     wholeOf(target.value) === source.value

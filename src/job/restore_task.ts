@@ -1,15 +1,13 @@
 /** What a restore is asked for, and what its steps share. */
-import type { BackupChoice } from "../core/chain.ts";
 import type { Manifest, StoredManifest } from "../core/manifest.ts";
 import type { ReadSummary } from "../repo/block_reader.ts";
 import type { Repository } from "../repo/repository.ts";
+import type { BackupRequest } from "./catalogue.ts";
 import type { JobContext } from "./context.ts";
 import type { DamageNotes } from "./damage_notes.ts";
 
 export interface RestoreOptions {
-  backup: BackupChoice;
-  /** This machine, to tell whether the target is the disk that was backed up. */
-  vmId: string;
+  backup: BackupRequest;
   /** A block device, a file, or "-" for standard output. */
   target: string;
   /** Read the target first and write only what differs. */

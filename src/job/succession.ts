@@ -1,8 +1,10 @@
 /** Which backup a new one continues, and the manifest of the new one. */
+import { chainOf } from "../core/chain.ts";
 import type { GapVerdict } from "../core/gap_check.ts";
 import type { Manifest, StoredManifest } from "../core/manifest.ts";
 import type { BlockDevice } from "../disk/block_device.ts";
 import { hashPartitionTable } from "../disk/partition_table.ts";
+import { IbackupError } from "../errors.ts";
 import type { WrittenBackup } from "../repo/backup_writer.ts";
 import type { SourceDisk } from "./source_disk.ts";
 
@@ -22,6 +24,20 @@ export function findParent(
   if (of.diskName !== undefined) return named(of.diskName);
   const same = mine.findLast(({ manifest }) => isSameDisk(manifest.disk, of.device));
   return same ?? named(of.device.name);
+}
+
+/** Why nothing can continue a backup: a manifest of its chain is damaged or missing. */
+export function brokenChainOf(
+  backups: readonly StoredManifest[],
+  { manifest }: StoredManifest,
+): string | undefined {
+  try {
+    chainOf(backups, manifest.backupId);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof IbackupError) || error.code !== "CORRUPT_DATA") throw error;
+    return `the chain of the newest backup is broken: ${error.why}`;
+  }
 }
 
 /** True when something that stays with a disk says that it is the one of the manifest. */

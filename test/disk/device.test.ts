@@ -85,6 +85,24 @@ describe("an image file as a target", () => {
     expect(shell(`ls -A ${machine.folder}`)).toBe("");
   });
 
+  test("does not replace a file that appeared meanwhile", async () => {
+    const path = machine.path("mine.img");
+    const target = await openFileTarget(path, options);
+    writeFileSync(path, "precious");
+    await expect(target.finish()).rejects.toMatchObject({ code: "IO" });
+    await target.abandon();
+    expect(shell(`ls -A ${machine.folder}`).trim()).toBe("mine.img");
+    expect(readFileSync(path, "utf8")).toBe("precious");
+  });
+
+  test("does not cut a file of another size that is to be changed in place", async () => {
+    const path = machine.path("mine.img");
+    writeFileSync(path, "precious");
+    const inPlace = { ...options, inPlace: true };
+    await expect(openFileTarget(path, inPlace)).rejects.toMatchObject({ code: "TARGET_BUSY" });
+    expect(readFileSync(path, "utf8")).toBe("precious");
+  });
+
   test("does not replace a file unasked", async () => {
     const path = machine.path("mine.img");
     writeFileSync(path, "precious");

@@ -1,14 +1,12 @@
-import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { JobContext } from "../../src/job/context.ts";
 import { flushDevice } from "../../src/job/flush.ts";
 import { openLedger } from "../../src/job/pending_ledger.ts";
-import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import { openSourceDisk } from "../../src/job/source_disk.ts";
 import { startTracking, stopTracking } from "../../src/job/track.ts";
 import type { Repository } from "../../src/repo/repository.ts";
-import { helperExecutable } from "../../src/runtime/embedded_helper.ts";
 import { newRepository } from "../support/backups.ts";
+import { testContext } from "../support/context.ts";
 import { Machine, run } from "../support/machine.ts";
 
 const DISK_BYTES = 16 << 20;
@@ -29,18 +27,7 @@ afterAll(() => machine.close());
 
 beforeEach(async () => {
   repository = await newRepository();
-  context = {
-    openStore: async () => repository.store,
-    openRepository: async () => repository,
-    helper: helperExecutable,
-    helperArgs: ["--pins", "/sys/fs/bpf/ibackup_test_trust"],
-    runtimeDir: () => machine.runtimeFolder,
-    progress: SILENT_PROGRESS,
-    clock: { now: () => new Date(), monotonicMs: () => performance.now() },
-    random: (bytes) => new Uint8Array(randomBytes(bytes)),
-    signal: new AbortController().signal,
-    version: "0.0.0",
-  };
+  context = testContext(machine, { repository, pins: "ibackup_test_trust" });
 });
 afterEach(() => stopTracking(context, []));
 

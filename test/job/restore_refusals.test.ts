@@ -1,11 +1,9 @@
-import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JobContext } from "../../src/job/context.ts";
 import { flushDevice } from "../../src/job/flush.ts";
-import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import { restoreBackup } from "../../src/job/restore.ts";
-import { helperExecutable } from "../../src/runtime/embedded_helper.ts";
 import { BLOCK_BYTES, content, newRepository, takeBackup } from "../support/backups.ts";
+import { testContext } from "../support/context.ts";
 import { Machine, run, shell } from "../support/machine.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 
@@ -25,20 +23,11 @@ let context: JobContext;
 beforeAll(async () => {
   machine = new Machine();
   const repository = await newRepository(store);
-  context = {
-    openStore: async () => store,
-    openRepository: async () => repository,
-    helper: helperExecutable,
-    helperArgs: ["--pins", "/sys/fs/bpf/ibackup_test_refusals"],
-    runtimeDir: () => machine.runtimeFolder,
-    progress: SILENT_PROGRESS,
-    clock: { now: () => new Date(), monotonicMs: () => performance.now() },
-    random: (bytes) => new Uint8Array(randomBytes(bytes)),
-    signal: new AbortController().signal,
-    version: "0.0.0",
-  };
+  context = testContext(machine, { repository, pins: "ibackup_test_refusals" });
 });
 afterAll(() => machine.close());
+
+const chosen = (id: string) => ({ choice: { id }, scope: {}, vmId: "vm" });
 
 describe("restore", () => {
   test("refuses a partition that was backed up, and the disk that it is on", async () => {
@@ -51,7 +40,7 @@ describe("restore", () => {
     const partition = `${disk}p1`;
     const asked = { base: true, scan: false, consistency: "fuzzy" } as const;
     const { backupId } = await flushDevice(context, { ...asked, device: partition, vmId: "vm" });
-    const options = { ...OFF, backup: { id: backupId }, vmId: "vm" };
+    const options = { ...OFF, backup: chosen(backupId) };
     for (const target of [disk, partition]) {
       await expect(restoreBackup(context, { ...options, target })).rejects.toMatchObject({
         code: "TARGET_BUSY",
@@ -74,7 +63,7 @@ describe("restore", () => {
     const target = machine.path("partial.img");
     const { damaged, bytesWritten } = await restoreBackup(
       { ...context, openRepository: async () => repository },
-      { ...OFF, partial: true, backup: { id: manifest.backupId }, vmId: "vm", target },
+      { ...OFF, partial: true, backup: chosen(manifest.backupId), target },
     );
     expect(damaged).toHaveLength(1);
     expect(damaged[0]?.extents).toEqual([{ firstBlock: 10, blockCount: 290 }]);

@@ -1,0 +1,105 @@
+/** Which blocks a flush reads, and the passes in which it reads them. */
+import { BlockSet } from "../core/block_set.ts";
+import { chainOf } from "../core/chain.ts";
+import { type GapVerdict, taintsBetween } from "../core/gap_check.ts";
+import type { Manifest } from "../core/manifest.ts";
+import { readBlocks } from "../repo/block_reader.ts";
+import { findDifferences } from "./compare_content.ts";
+import type { FlushTask } from "./flush_task.ts";
+import type { SourceDisk } from "./source_disk.ts";
+
+/** More passes than this have never been seen to help: each reads what the last one's writes left. */
+const PASSES_MAX = 5;
+/** So little is read in a moment, so another pass is worth it even when it does not shrink. */
+const SMALL_BYTES = 16 << 20;
+
+/** What the passes came to. */
+export interface Reading {
+  passes: number;
+  consistency: Manifest["consistency"];
+  capturedAt: Date;
+}
+
+/** The blocks of the first pass. */
+export async function blocksToRead(
+  flush: FlushTask,
+  { verdict, reason }: GapVerdict,
+): Promise<BlockSet> {
+  const { disk, ledger, parent } = flush;
+  if (verdict === "trusted" && ledger !== undefined) return ledger.pendingBlocks();
+  if (verdict === "base" || parent === undefined) return BlockSet.full(disk.blockCount);
+  flush.context.progress.message(`comparing the whole disk: ${reason}`);
+  return await compareWithParent(flush, parent.manifest);
+}
+
+/** The blocks that are not as the parent has them, or of which the parent's copy is damaged. */
+async function compareWithParent(flush: FlushTask, parent: Manifest): Promise<BlockSet> {
+  const { disk, context, repository } = flush;
+  const missing = new BlockSet(disk.blockCount);
+  const add = (firstBlock: number, blockCount: number): void => {
+    const end = Math.min(firstBlock + blockCount, disk.blockCount);
+    if (end > firstBlock) missing.add(firstBlock, end - firstBlock);
+  };
+  context.progress.begin(`comparing ${disk.device.path}`, disk.device.sizeBytes);
+  const pieces = readBlocks(repository, chainOf(flush.backups, parent.backupId), {
+    signal: context.signal,
+    // Stored again, so that the chain is whole again from this backup on.
+    onDamage: ({ extents }) => {
+      for (const { firstBlock, blockCount } of extents) add(firstBlock, blockCount);
+    },
+  });
+  const different = await findDifferences(pieces, flush.reader, (bytes) =>
+    context.progress.advance(bytes),
+  );
+  add(parent.blockCount, disk.blockCount);
+  if (!missing.isEmpty) different.addAll(missing);
+  return different;
+}
+
+/** Reads, and reads again what was written meanwhile, until nothing was or it does not shrink. */
+export async function readPasses(
+  flush: FlushTask,
+  first: BlockSet,
+  taintsAtStart: Readonly<Record<string, number>>,
+): Promise<Reading> {
+  const { context, disk, ledger } = flush;
+  const smallCount = SMALL_BYTES / disk.blockBytes;
+  let todo = first;
+  let todoCount = todo.count();
+  for (let passes = 1; ; passes++) {
+    await readPass(flush, todo, todoCount);
+    if (ledger === undefined) {
+      return { passes, consistency: "fuzzy", capturedAt: context.clock.now() };
+    }
+    const written = await ledger.collect();
+    const writtenCount = written.count();
+    const capturedAt = context.clock.now();
+    // Of any pass: an unseen write may have changed a block that no later pass read again.
+    const isSound =
+      disk.trackingFacts?.seesEveryWrite === true &&
+      taintsBetween(taintsAtStart, taintsOf(disk)).length === 0;
+    if (writtenCount === 0 && isSound) return { passes, consistency: "quiet", capturedAt };
+    const shrinks = writtenCount <= Math.max(todoCount / 2, smallCount);
+    const goesOn = writtenCount > 0 && shrinks && passes < PASSES_MAX;
+    if (!goesOn) return { passes, consistency: "fuzzy", capturedAt };
+    todo = written;
+    todoCount = writtenCount;
+  }
+}
+
+async function readPass(
+  { context, disk, reader, writer }: FlushTask,
+  todo: BlockSet,
+  count: number,
+): Promise<void> {
+  context.progress.begin(`reading ${disk.device.path}`, count * disk.blockBytes);
+  for await (const { bytes, ...extent } of reader.read(todo.extents(), context.signal)) {
+    await writer.add(extent, bytes);
+    context.progress.advance(bytes.length);
+  }
+}
+
+/** As of the last collect. */
+export function taintsOf(disk: SourceDisk): Readonly<Record<string, number>> {
+  return disk.trackingFacts?.taints ?? {};
+}

@@ -1,0 +1,28 @@
+import { randomBytes } from "node:crypto";
+import type { JobContext } from "../../src/job/context.ts";
+import { SILENT_PROGRESS } from "../../src/job/progress.ts";
+import type { Repository } from "../../src/repo/repository.ts";
+import { helperExecutable } from "../../src/runtime/embedded_helper.ts";
+import type { Machine } from "./machine.ts";
+
+/**
+ * What a job is given when a test calls it: the helper of the checkout, a real clock.
+ * @param pins Folder under /sys/fs/bpf that no other test uses.
+ */
+export function testContext(
+  machine: Machine,
+  { repository, pins }: { repository: Repository; pins: string },
+): JobContext {
+  return {
+    openStore: async () => repository.store,
+    openRepository: async () => repository,
+    helper: helperExecutable,
+    helperArgs: ["--pins", `/sys/fs/bpf/${pins}`],
+    runtimeDir: () => machine.runtimeFolder,
+    progress: SILENT_PROGRESS,
+    clock: { now: () => new Date(), monotonicMs: () => performance.now() },
+    random: (bytes) => new Uint8Array(randomBytes(bytes)),
+    signal: new AbortController().signal,
+    version: "0.0.0",
+  };
+}
