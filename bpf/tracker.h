@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define TRACKER_LAYOUT 1
+#define TRACKER_LAYOUT 2
 
 #define SLOTS_MAX 64     /* tracked devices */
 #define SLOTS_PER_DISK 4 /* of them on one whole disk */
@@ -38,7 +38,9 @@ struct tracked {
 	__u32 slot;
 	__u32 block_shift; /* a block is 1 << block_shift sectors */
 	__u32 hooks;
-	__u32 unsettled; /* 1: writes of before the attach may still be under way, unmarked */
+	__u32 unsettled;          /* 1: writes may be under way whose end nobody will mark */
+	__u32 unsettled_collects; /* while that was so: a taint that grows */
+	__u32 failed_updates;     /* taint_failed_updates, when it was looked at last */
 };
 
 /* Map `disks`, keyed by TRACKER_DEVICE: only tracked disks are there. */

@@ -15,6 +15,7 @@
 #include "answer.h"
 #include "bitmap.h"
 #include "requests.h"
+#include "settle.h"
 #include "slot_table.h"
 
 #define PIECE_WORDS 8192u /* 64 KiB of bits */
@@ -226,7 +227,7 @@ static int collect_slot(const struct tracker *tracker, const struct frame *frame
 	if (request->session_high != tracker->state->high ||
 	    request->session_low != tracker->state->low)
 		return fail(FRAME_ERROR_CODE_NO_SESSION, 0, "another tracking session");
-	if (slot_find(tracker, request->slot, &place) ||
+	if (slot_find(tracker, request->slot, &place) || settle(tracker, &place) ||
 	    bitmap_open(&bitmap, tracker, request->slot))
 		return -1;
 	result = open_pending(&pending, frame, bitmap.word_count * sizeof(uint64_t));

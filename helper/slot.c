@@ -102,6 +102,8 @@ static int add_slot(struct tracker *tracker, const struct frame_attach_request *
 	    bitmap_make(tracker, slot, ((request->sector_count - 1) >> request->block_shift) + 1))
 		return -1;
 	if (enter_slot(tracker, &place)) {
+		place.disk.count = place.entry;
+		slot_write_disk(tracker, &place);
 		bpf_map_delete_elem(tracker->maps[MAP_BITMAPS], &slot);
 		return -1;
 	}

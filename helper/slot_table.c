@@ -86,7 +86,7 @@ int slot_zero_counters(const struct tracker *tracker, uint32_t slot)
 	return failed ? fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot reset the counters") : 0;
 }
 
-static int read_counters(const struct tracker *tracker, uint32_t slot, struct counters *sum)
+int slot_counters(const struct tracker *tracker, uint32_t slot, struct counters *sum)
 {
 	size_t cpus;
 	struct counters *each = make_counters(&cpus);
@@ -120,11 +120,11 @@ int slot_answer(const struct tracker *tracker, const struct place *place)
 	struct counters counters;
 	struct bitmap bitmap;
 
-	if (read_counters(tracker, tracked->slot, &counters) ||
+	if (slot_counters(tracker, tracked->slot, &counters) ||
 	    programs_skipped(tracker, &counters.taint_skipped_programs) ||
 	    bitmap_open(&bitmap, tracker, tracked->slot))
 		return -1;
-	counters.taint_unmarked_ranges += tracked->unsettled;
+	counters.taint_unmarked_ranges += tracked->unsettled_collects;
 	answer.dirty_blocks = bitmap_count(&bitmap);
 	bitmap_close(&bitmap);
 	memcpy((char *)&answer + offsetof(struct frame_slot, issued), &counters, sizeof(counters));

@@ -3,6 +3,7 @@
 #ifndef IBACKUP_SLOT_TABLE_H
 #define IBACKUP_SLOT_TABLE_H
 
+#include <stdint.h>
 #include "session.h"
 
 /* A disk of the table, and which of its entries is meant. */
@@ -27,6 +28,9 @@ bool slot_any(const struct tracker *tracker);
 int slot_write_disk(const struct tracker *tracker, const struct place *place);
 
 int slot_zero_counters(const struct tracker *tracker, uint32_t slot);
+
+/* The sum over all CPUs. */
+int slot_counters(const struct tracker *tracker, uint32_t slot, struct counters *sum);
 
 /* Sends the frame `slot`. */
 int slot_answer(const struct tracker *tracker, const struct place *place);
