@@ -62,13 +62,14 @@ describe.runIf(canTrack())("ibackup", () => {
     expectFailure(STATUS.device, "flush", device);
   });
 
-  test.each([
-    ["an empty folder", () => mkdirSync(site.machine.path("nothing")), "nothing", 10],
-    ["no folder", () => undefined, "missing/deeper", 10],
-    ["a damaged document", () => documentOf("odd", "what is this"), "odd", 18],
-    ["a newer format", () => documentOf("newer", newerFormat()), "newer", 12],
-  ] as const)("tells that %s is no repository that it can use", (_, make, name, status) => {
-    make();
+  test.each<[string, string, number, string?]>([
+    ["an empty folder", "nothing", STATUS.repositoryMissing],
+    ["no folder", "missing/deeper", STATUS.repositoryMissing],
+    ["a damaged document", "odd", STATUS.corrupt, "what is this"],
+    ["a newer format", "newer", STATUS.repositoryFormat, "newer"],
+  ])("tells that %s is no repository that it can use", (_, name, status, text) => {
+    if (name === "nothing") mkdirSync(site.machine.path(name));
+    if (text !== undefined) documentOf(name, text === "newer" ? newerFormat() : text);
     const url = `file://${site.machine.path(name)}`;
     for (const words of [["list"], ["flush", source], ["verify"], ["show", "latest"]]) {
       expectFailure(status, "--repo", url, ...words);
@@ -240,7 +241,14 @@ describe.runIf(canTrack())("ibackup", () => {
     const text = readFileSync(manifest, "utf8");
     writeFileSync(manifest, text.replace(/^ibackup-manifest \d+/, "ibackup-manifest 999"));
     expectFailure(STATUS.repositoryFormat, "show", backupId);
-    expectFailure(STATUS.repositoryFormat, "flush", source);
+    expectFailure(
+      STATUS.repositoryFormat,
+      "restore",
+      backupId,
+      "--target",
+      site.machine.path("image"),
+    );
+    expectFailure(STATUS.repositoryFormat, "verify");
     writeFileSync(manifest, text);
     site.must("verify", "--data");
   });
