@@ -170,7 +170,7 @@ export const FRAMES = {
     fields: { slot: "u32", reserved: "u32" },
     tail: { firstBlock: "u64", blockCount: "u64" },
   },
-  /** Perf events lost since the listener began. */
+  /** Perf events lost since the listener began; told with the next event that finds room. */
   lost: { type: 108, fields: { events: "u64" } },
   geometry: {
     type: 109,
