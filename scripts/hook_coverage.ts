@@ -49,7 +49,7 @@ for (const fileSystem of chosen) {
     console.log("This kernel does not have it.");
     continue;
   }
-  const { coverages, bufferHook } = await measureFileSystem(fileSystem);
+  const { coverages, bufferHook, taints } = await measureFileSystem(fileSystem);
   hook = bufferHook;
   console.log(
     "| kind of write | blocks changed | hook `block` | hook `buffer` | invalid numbers |",
@@ -59,6 +59,7 @@ for (const fileSystem of chosen) {
     console.log(row(coverage));
     if (coverage.result) missed += coverage.result.changed - coverage.result.byBlock;
   }
+  if (taints.length > 0) console.log(`\nTaints of the hook \`block\`: ${taints.join(", ")}.`);
 }
 console.log(`\nThe hook \`block\` missed ${count.format(missed)} changed blocks.`);
 console.log(`The hook \`buffer\` was a ${hook} in mark_buffer_dirty.`);

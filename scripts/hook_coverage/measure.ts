@@ -32,6 +32,8 @@ export interface Measured {
   coverages: Coverage[];
   /** What the hook `buffer` is on this kernel. */
   bufferHook: TwoHooks["bufferHook"];
+  /** Reasons for which ibackup would have compared the whole disk. */
+  taints: string[];
 }
 
 export async function measureFileSystem(fileSystem: FileSystem): Promise<Measured> {
@@ -54,7 +56,7 @@ export async function measureFileSystem(fileSystem: FileSystem): Promise<Measure
       for (const write of fileSystem.make ? FILE_WRITES : DISK_WRITES) {
         coverages.push(await measure(bench, write));
       }
-      return { coverages, bufferHook: hooks.bufferHook };
+      return { coverages, bufferHook: hooks.bufferHook, taints: hooks.taints };
     } finally {
       await hooks.close();
     }
@@ -89,7 +91,8 @@ async function measure(bench: Bench, write: Write): Promise<Coverage> {
   const reported = await hooks.collect();
 
   if (!changed.ok) {
-    if (/not supported|Invalid argument/.test(changed.stderr)) return { kind, result: undefined };
+    if (/not supported|unsupported|Invalid argument/.test(changed.stderr))
+      return { kind, result: undefined };
     throw new Error(`cannot do "${kind}" on ${fileSystem.name}: ${changed.stderr}`);
   }
   return {
