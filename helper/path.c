@@ -5,10 +5,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include "answer.h"
 #include "requests.h"
 
+#define LOCK_TRIES 200 /* 10 ms each */
 #define LOCKS_MAX 64
 
 int path_of(const struct frame *frame, struct path_text *path)
@@ -54,6 +56,24 @@ static int open_lock(const char *path)
 	return fd;
 }
 
+/*
+ * The helper of an ibackup that was killed holds its lock until it has finished what it was at, so
+ * a lock is only said to be held when it stays so.
+ */
+static int lock_soon(int fd)
+{
+	const struct timespec pause = { .tv_nsec = 10000000 };
+	int result = -1;
+
+	for (int try = 0; try < LOCK_TRIES; try++) {
+		result = flock(fd, LOCK_EX | LOCK_NB);
+		if (!result || errno != EWOULDBLOCK)
+			return result;
+		nanosleep(&pause, NULL);
+	}
+	return result;
+}
+
 /* The descriptor stays open: the lock is held until the helper ends. */
 int path_lock(const struct frame *frame)
 {
@@ -68,7 +88,7 @@ int path_lock(const struct frame *frame)
 	fd = open_lock(path.text);
 	if (fd < 0)
 		return -1;
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
+	if (lock_soon(fd)) {
 		int error = errno;
 
 		close(fd);
