@@ -267,11 +267,14 @@ function format({ mkfs: [program = "", ...options] }: Kind, device: string): voi
 function write(kind: Kind, device: string, work: (folder: string) => void): void {
   const folder = shell("mktemp -d /var/tmp/ibackup-test-mnt-XXXXXX").trim();
   const options = kind.mountOptions === undefined ? [] : ["-o", kind.mountOptions];
-  run("mount", ...options, device, folder);
   try {
-    work(folder);
+    run("mount", ...options, device, folder);
+    try {
+      work(folder);
+    } finally {
+      run("umount", folder);
+    }
   } finally {
-    run("umount", folder);
     run("rmdir", folder);
   }
 }
