@@ -4,7 +4,7 @@
  * A collection is started by the growth of the JavaScript heap, and a buffer that native code
  * filled is only a few bytes there: without help, hundreds of MiB of dead ones pile up.
  */
-const BYTES_BETWEEN_COLLECTIONS = 64 << 20;
+const BYTES_BETWEEN_COLLECTIONS = 32 << 20;
 
 const bun = (globalThis as { Bun?: { gc(synchronously: boolean): void } }).Bun;
 let discardedBytes = 0;
