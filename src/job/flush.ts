@@ -47,9 +47,11 @@ export async function flushDevice(
   const disk = await openSourceDisk(context, options.device);
   try {
     const repository = await context.openRepository();
-    const backups = await repository.manifests(({ error }) =>
-      context.progress.message(`${error.message}: ${error.why}`),
-    );
+    const backups = await repository.manifests(({ error }) => {
+      // A newer ibackup works here: what this one would add might not fit.
+      if (error.code === "REPOSITORY_FORMAT") throw error;
+      context.progress.message(`${error.message}: ${error.why}`);
+    });
     const { vmId, diskName } = options;
     const newest = findParent(backups, { vmId, diskName, device: disk.device });
     const brokenChain = newest && brokenChainOf(backups, newest);

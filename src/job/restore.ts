@@ -1,5 +1,5 @@
 /** Writes a backup back to a device, into an image file, or to standard output. */
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import type { Writable } from "node:stream";
 import type { BlockSet } from "../core/block_set.ts";
 import { chainOf } from "../core/chain.ts";
@@ -180,16 +180,24 @@ async function openTarget(restore: RestoreTask): Promise<RestoreTarget> {
 function isSource(
   { disk, vmId }: Manifest,
   options: RestoreOptions,
-  { identity }: ReturnType<typeof describeDevice>,
+  { identity, name }: ReturnType<typeof describeDevice>,
 ): boolean {
   const [source, target] = [disk.identity, identity];
   if (source.kind !== target.kind) return false;
+  // A copy has the id of the partition table too, and may be restored to again.
+  if (target.kind === "ptuuid" && isAnother(disk.name, name)) return false;
   // What the kernel calls a disk means nothing on another machine.
   if (target.kind === "name" && vmId !== options.backup.vmId) return false;
   return (
     [source.value, wholeOf(source.value)].includes(target.value) ||
     wholeOf(target.value) === source.value
   );
+}
+
+/** True when the named disk is here as well, and is not this device nor a part of it. */
+function isAnother(diskName: string, deviceName: string): boolean {
+  const isHere = /^[\w-]+$/.test(diskName) && existsSync(`/sys/class/block/${diskName}`);
+  return isHere && !diskName.startsWith(deviceName) && !deviceName.startsWith(diskName);
 }
 
 function wholeOf(identity: string): string {

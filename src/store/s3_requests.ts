@@ -175,9 +175,9 @@ async function readBody(answer: GetObjectCommandOutput, length: number): Promise
   const body = answer.Body as Readable | undefined;
   const reading = new Promise<void>((resolve, reject) => {
     body?.once("end", resolve).once("close", resolve).once("error", reject);
-    body?.on("data", (chunk: Uint8Array) => {
-      if (done + chunk.length <= length) bytes.set(chunk, done);
-      done += chunk.length;
+    body?.on("data", (part: Uint8Array) => {
+      if (done + part.length <= length) bytes.set(part, done);
+      done += part.length;
     });
   });
   if (body !== undefined) await reading;

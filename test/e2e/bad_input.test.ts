@@ -241,6 +241,7 @@ describe.runIf(canTrack())("ibackup", () => {
     const text = readFileSync(manifest, "utf8");
     writeFileSync(manifest, text.replace(/^ibackup-manifest \d+/, "ibackup-manifest 999"));
     expectFailure(STATUS.repositoryFormat, "show", backupId);
+    expectFailure(STATUS.repositoryFormat, "flush", source);
     expectFailure(
       STATUS.repositoryFormat,
       "restore",

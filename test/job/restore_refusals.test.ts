@@ -4,7 +4,7 @@ import { flushDevice } from "../../src/job/flush.ts";
 import { restoreBackup } from "../../src/job/restore.ts";
 import { BLOCK_BYTES, content, newRepository, takeBackup } from "../support/backups.ts";
 import { testContext } from "../support/context.ts";
-import { Machine, run, shell } from "../support/machine.ts";
+import { digestOf, Machine, run, shell } from "../support/machine.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 
 const store = new MemoryStore();
@@ -47,6 +47,22 @@ describe("restore", () => {
         why: "it is the disk that the backup was taken of, and all on it would be overwritten",
       });
     }
+  });
+
+  test("lets a copy be restored to again, although it has the partition table of its source", async () => {
+    const image = machine.path("source.img");
+    shell(`truncate -s 8M ${image}; printf '2048,\\n' | sfdisk -q -X gpt ${image}`);
+    const disk = machine.attach(image);
+    const copy = machine.loopDisk("copy", 8 << 20);
+    const asked = { base: true, scan: false, consistency: "fuzzy" } as const;
+    const { backupId } = await flushDevice(context, { ...asked, device: disk, vmId: "vm" });
+    const options = { ...OFF, backup: chosen(backupId), target: copy };
+    await restoreBackup(context, options);
+    await restoreBackup(context, options);
+    expect(digestOf(copy)).toBe(digestOf(disk));
+    await expect(restoreBackup(context, { ...options, target: disk })).rejects.toMatchObject({
+      code: "TARGET_BUSY",
+    });
   });
 
   test("names every block that a missing pack takes away", async () => {
