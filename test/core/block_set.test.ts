@@ -99,7 +99,9 @@ describe("BlockSet", () => {
 
   test("refuses a bit past the end of the disk", () => {
     const set = new BlockSet(65);
-    expect(() => set.addBitmap(1, Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0))).toThrow(/Broken invariant/);
+    expect(() => set.addBitmap(1, Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0))).toThrow(
+      /Broken invariant/,
+    );
     set.addBitmap(1, Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0));
     expect(set.has(64)).toBe(true);
   });
