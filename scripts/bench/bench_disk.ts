@@ -1,4 +1,4 @@
-/** Disks in memory, so that nothing else of the machine is measured along with ibackup. */
+/** Loop disks, and a place for them in memory, where no other disk is measured along. */
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pid } from "node:process";
@@ -12,7 +12,7 @@ export function memoryFolder(machine: Machine): string {
 }
 
 /** A loop disk over a sparse file. */
-export function memoryDisk(machine: Machine, path: string, sizeBytes: number): string {
+export function makeLoopDisk(machine: Machine, path: string, sizeBytes: number): string {
   writeFileSync(path, "");
   truncateSync(path, sizeBytes);
   return machine.attach(path);

@@ -8,7 +8,7 @@ import { text } from "node:stream/consumers";
 import { alignedBytes } from "../../src/runtime/aligned.ts";
 import { Machine } from "../../test/support/machine.ts";
 import { type Flushed, ibackupJson, startIbackup } from "../../test/support/program.ts";
-import { environmentOf, memoryDisk, memoryFolder } from "./bench_disk.ts";
+import { environmentOf, makeLoopDisk, memoryFolder } from "./bench_disk.ts";
 import type { Figure, MeasureOptions, Value } from "./figure.ts";
 import { median, spreadOf } from "./statistics.ts";
 
@@ -66,7 +66,7 @@ async function measure({ quick, say }: MeasureOptions): Promise<Value[]> {
 
 /** A tracked disk that has its base. */
 function makeDisk({ machine, folder, env, say }: Bench, sizeGiB: number): Disk {
-  const device = memoryDisk(machine, join(folder, `${sizeGiB}.img`), sizeGiB * GiB);
+  const device = makeLoopDisk(machine, join(folder, `${sizeGiB}.img`), sizeGiB * GiB);
   ibackupJson(machine, ["track", "start", device], { env });
   const { type, durationMs } = ibackupJson<Flushed>(machine, ["flush", device], { env });
   if (type !== "base") throw new Error("the first flush is no base");
