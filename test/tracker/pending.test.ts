@@ -120,7 +120,6 @@ describe("two pending sets of one disk", () => {
       this.needed.b.add(block);
     }
 
-    // biome-ignore lint/complexity/noExcessiveCognitiveComplexity: one flush, told in its order.
     flush(id: "a" | "b", stopBefore: string | undefined, writtenMeanwhile: number[]): void {
       const stops = (step: (typeof STEPS)[number]): boolean => step === stopBefore;
       if (stops("begin")) return;
