@@ -54,10 +54,13 @@ export class BlockSet {
    */
   addBitmap(firstWord: number, bitmap: Uint8Array): void {
     assert(bitmap.length % 8 === 0, "a bitmap is made of 64-bit words");
-    const halves = new DataView(bitmap.buffer, bitmap.byteOffset, bitmap.byteLength);
-    for (let at = 0; at < bitmap.length; at += 4) {
-      const bits = halves.getUint32(at, true);
-      if (bits !== 0) this.#addHalfWord(firstWord * 64 + at * 8, bits);
+    const isAligned = bitmap.byteOffset % 4 === 0;
+    const { buffer, byteOffset } = isAligned ? bitmap : bitmap.slice();
+    // Every machine that this runs on is little-endian, as the bitmap is.
+    const halves = new Uint32Array(buffer, byteOffset, bitmap.length / 4);
+    for (let at = 0; at < halves.length; at++) {
+      const bits = wordAt(halves, at);
+      if (bits !== 0) this.#addHalfWord(firstWord * 64 + at * 32, bits);
     }
   }
 
@@ -75,30 +78,30 @@ export class BlockSet {
   }
 
   get isEmpty(): boolean {
-    return this.extents().next().done === true;
+    return this.#leaves.every((leaf) => leaf !== FULL && (leaf?.every(isZero) ?? true));
   }
 
   /** How many blocks are in the set. Cost: one look at each allocated word. */
   count(): number {
     let total = 0;
-    for (const { blockCount } of this.extents()) total += blockCount;
+    for (const leaf of this.#leaves) {
+      if (leaf !== undefined) total += leaf === FULL ? LEAF_BLOCKS : countBits(leaf);
+    }
     return total;
   }
 
   /** The set as extents: ascending, disjoint, no two touching. */
   *extents(): Generator<BlockExtent, void, undefined> {
-    let first = -1;
-    let end = -1;
-    for (const [runFirst, runEnd] of this.#runs()) {
-      if (runFirst === end) {
-        end = runEnd;
-        continue;
-      }
-      if (first >= 0) yield { firstBlock: first, blockCount: end - first };
-      first = runFirst;
-      end = runEnd;
+    let merged: BlockExtent[] = [];
+    for (const [index, leaf] of this.#leaves.entries()) {
+      if (leaf === undefined) continue;
+      appendRuns(merged, leaf === FULL ? [0, LEAF_BLOCKS] : runsOfLeaf(leaf), index * LEAF_BLOCKS);
+      // The next leaf may go on where this one ends.
+      const last = merged.pop();
+      yield* merged;
+      merged = last ? [last] : [];
     }
-    if (first >= 0) yield { firstBlock: first, blockCount: end - first };
+    yield* merged;
   }
 
   #addHalfWord(firstBlock: number, bits: number): void {
@@ -135,36 +138,56 @@ export class BlockSet {
     this.#leaves[leafIndex] = leaf;
     return leaf;
   }
+}
 
-  /** Runs as [first, end), ascending; two may touch where words or leaves meet. */
-  *#runs(): Generator<[number, number], void, undefined> {
-    for (let index = 0; index < this.#leaves.length; index++) {
-      const leaf = this.#leaves[index];
-      const start = index * LEAF_BLOCKS;
-      if (leaf === FULL) yield [start, start + LEAF_BLOCKS];
-      else if (leaf !== undefined) yield* runsOfLeaf(leaf, start);
-    }
+/** Appends runs, counted from `start`; one that touches the last extent makes that longer. */
+function appendRuns(extents: BlockExtent[], runs: readonly number[], start: number): void {
+  for (let at = 0; at < runs.length; at += 2) {
+    const firstBlock = start + (runs[at] ?? 0);
+    const blockCount = start + (runs[at + 1] ?? 0) - firstBlock;
+    const last = extents.at(-1);
+    if (last && last.firstBlock + last.blockCount === firstBlock) last.blockCount += blockCount;
+    else extents.push({ firstBlock, blockCount });
   }
 }
 
-function* runsOfLeaf(leaf: Uint32Array, start: number): Generator<[number, number]> {
+/** First, end, first, end... of the runs of a leaf, ascending; two may touch where words meet. */
+function runsOfLeaf(leaf: Uint32Array): number[] {
+  const runs: number[] = [];
   for (let at = 0; at < LEAF_WORDS; at++) {
     const bits = wordAt(leaf, at);
-    if (bits === 0) continue;
-    const base = start + at * 32;
-    if (bits === ALL_ONES) yield [base, base + 32];
-    else yield* runsOfWord(bits, base);
+    if (bits === ALL_ONES) runs.push(at * 32, at * 32 + 32);
+    else if (bits !== 0) pushRunsOfWord(runs, bits, at * 32);
   }
+  return runs;
 }
 
-function* runsOfWord(bits: number, base: number): Generator<[number, number]> {
+function pushRunsOfWord(runs: number[], bits: number, base: number): void {
   let rest = bits;
   while (rest !== 0) {
     const first = trailingZeros(rest);
     const ones = trailingZeros(~(rest >>> first));
-    yield [base + first, base + first + ones];
+    runs.push(base + first, base + first + ones);
     rest = ones === 32 ? 0 : rest & ~(((1 << ones) - 1) << first);
   }
+}
+
+function countBits(words: Uint32Array): number {
+  let total = 0;
+  for (let at = 0; at < words.length; at++) {
+    // Adds up pairs, then fours, then eights of bits.
+    let bits = wordAt(words, at);
+    if (bits === 0) continue;
+    bits -= (bits >>> 1) & 0x5555_5555;
+    bits = (bits & 0x3333_3333) + ((bits >>> 2) & 0x3333_3333);
+    bits = (bits + (bits >>> 4)) & 0x0f0f_0f0f;
+    total += Math.imul(bits, 0x0101_0101) >>> 24;
+  }
+  return total;
+}
+
+function isZero(word: number): boolean {
+  return word === 0;
 }
 
 /** Number of zero bits below the lowest one; 32 for 0. */
