@@ -8,6 +8,7 @@
  */
 import { makeBackupId } from "../core/backup_id.ts";
 import { checkGap, type GapVerdict, type ParentFacts, taintsBetween } from "../core/gap_check.ts";
+import { toHex } from "../core/hex.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { openDiskReader } from "../disk/disk_reader.ts";
 import { IbackupError } from "../errors.ts";
@@ -101,7 +102,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
 
   const stored = await writer.finish();
   const manifest = buildManifest({
-    backupId: makeBackupId(startedAt, hexOf(context.random(4))),
+    backupId: makeBackupId(startedAt, toHex(context.random(4))),
     vmId: options.vmId,
     diskName: options.diskName ?? flush.parent?.manifest.disk.name ?? disk.device.name,
     disk,
@@ -143,10 +144,6 @@ function refuseLess(reached: Manifest["consistency"], asked: Manifest["consisten
     why: `blocks were written or could not be watched during the last pass, so it is ${reached}`,
     fix: "try at a quieter time, or accept less with --consistency fuzzy; nothing was committed",
   });
-}
-
-function hexOf(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function resultOf(manifest: Manifest, durationMs: number): FlushResult {
