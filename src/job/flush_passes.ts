@@ -1,10 +1,8 @@
 /** Which blocks a flush reads, and the passes in which it reads them. */
 import { BlockSet } from "../core/block_set.ts";
-import { chainOf } from "../core/chain.ts";
 import { type GapVerdict, taintsBetween } from "../core/gap_check.ts";
 import type { Manifest } from "../core/manifest.ts";
-import { readBlocks } from "../repo/block_reader.ts";
-import { findDifferences } from "./compare_content.ts";
+import { compareWithParent } from "./compare_disk.ts";
 import type { FlushTask } from "./flush_task.ts";
 import type { SourceDisk } from "./source_disk.ts";
 
@@ -30,30 +28,6 @@ export async function blocksToRead(
   if (verdict === "base" || parent === undefined) return BlockSet.full(disk.blockCount);
   flush.context.progress.message(`comparing the whole disk: ${reason}`);
   return await compareWithParent(flush, parent.manifest);
-}
-
-/** The blocks that are not as the parent has them, or of which the parent's copy is damaged. */
-async function compareWithParent(flush: FlushTask, parent: Manifest): Promise<BlockSet> {
-  const { disk, context, repository } = flush;
-  const missing = new BlockSet(disk.blockCount);
-  const add = (firstBlock: number, blockCount: number): void => {
-    const end = Math.min(firstBlock + blockCount, disk.blockCount);
-    if (end > firstBlock) missing.add(firstBlock, end - firstBlock);
-  };
-  context.progress.begin(`comparing ${disk.device.path}`, disk.device.sizeBytes);
-  const pieces = readBlocks(repository, chainOf(flush.backups, parent.backupId), {
-    signal: context.signal,
-    // Stored again, so that the chain is whole again from this backup on.
-    onDamage: ({ extents }) => {
-      for (const { firstBlock, blockCount } of extents) add(firstBlock, blockCount);
-    },
-  });
-  const different = await findDifferences(pieces, flush.reader, (bytes) =>
-    context.progress.advance(bytes),
-  );
-  add(parent.blockCount, disk.blockCount);
-  if (!missing.isEmpty) different.addAll(missing);
-  return different;
 }
 
 /** Reads, and reads again what was written meanwhile, until nothing was or it does not shrink. */
