@@ -210,6 +210,11 @@ static __always_inline void mark_slot(struct bpf_raw_tracepoint_args *ctx,
 	if (!(tracked->hooks & HOOK_BLOCK) || !clip(tracked, sector, sectors, &span))
 		return;
 	count_end(tracked->slot, end, span.sectors);
+	if (span.first / BLOCKS_PER_WORD == span.last / BLOCKS_PER_WORD) {
+		/* Most writes. Without the call, which is not free. */
+		mark_span(ctx, tracked->slot, span.first, span.last, 0);
+		return;
+	}
 	for (__u32 call = 0; call < CALLS_MAX && span.first <= span.last; call++) {
 		__u64 last = span.first + BLOCKS_PER_CALL - 1;
 
