@@ -135,8 +135,35 @@ static __always_inline struct bio *queued_bio(struct bpf_raw_tracepoint_args *ct
 }
 
 /*
- * The first bytes of a request, taken at once: one read costs as much as the read of one field,
- * and this is the path of every request of every disk.
+ * Loads that the verifier makes safe by itself, where the kernel has the cast for them (6.2): one
+ * instruction each instead of a call. An address that is not the kernel's reads as 0, as with
+ * BPF_CORE_READ. The branches that are not for this kernel are gone before they are verified.
+ */
+#ifdef IBACKUP_LEGACY
+
+#define LOADS_DIRECTLY false
+#define LOAD(pointer, field) BPF_CORE_READ(pointer, field)
+
+#else
+
+/* Set by the helper, from the BTF of the kernel. */
+const volatile bool has_rdonly_cast;
+
+extern void *bpf_rdonly_cast(void *pointer, __u32 type) __ksym __weak;
+
+#define LOADS_DIRECTLY has_rdonly_cast
+#define LOAD(pointer, field)                                                                      \
+	(((typeof(pointer))bpf_rdonly_cast(pointer, bpf_core_type_id_kernel(typeof(*(pointer))))) \
+		 ->field)
+
+#endif
+
+/* One field of a kernel object, the shortest way. */
+#define READ(pointer, field) (LOADS_DIRECTLY ? LOAD(pointer, field) : BPF_CORE_READ(pointer, field))
+
+/*
+ * Where each load is a call: the first bytes of a request, taken at once. One call costs as much
+ * for them as for one field, and this is the path of every request of every disk.
  */
 struct request_head {
 	__u64 words[8];
@@ -144,7 +171,8 @@ struct request_head {
 
 static __always_inline void read_head(struct request_head *head, struct request *rq)
 {
-	bpf_probe_read_kernel(head, sizeof(*head), rq);
+	if (!LOADS_DIRECTLY)
+		bpf_probe_read_kernel(head, sizeof(*head), rq);
 }
 
 /* A field of a request: from its head, where every known kernel has it, or by a read of its own. */
@@ -153,10 +181,10 @@ static __always_inline void read_head(struct request_head *head, struct request 
 		__u32 field_offset = bpf_core_field_offset((rq)->field);                       \
 		typeof((rq)->field) field_value;                                               \
                                                                                                \
-		if (field_offset + sizeof(field_value) <= sizeof(*(head)))                     \
+		if (!LOADS_DIRECTLY && field_offset + sizeof(field_value) <= sizeof(*(head)))  \
 			field_value = *(typeof(field_value) *)((void *)(head) + field_offset); \
 		else                                                                           \
-			field_value = BPF_CORE_READ(rq, field);                                \
+			field_value = READ(rq, field);                                         \
 		field_value;                                                                   \
 	})
 
@@ -168,8 +196,11 @@ static __always_inline __u32 device_of(struct gendisk *disk)
 		int first_minor;
 	} numbers;
 
-	if (bpf_core_field_offset(disk->first_minor) ==
-	    bpf_core_field_offset(disk->major) + sizeof(numbers.major)) {
+	if (LOADS_DIRECTLY) {
+		numbers.major = LOAD(disk, major);
+		numbers.first_minor = LOAD(disk, first_minor);
+	} else if (bpf_core_field_offset(disk->first_minor) ==
+		   bpf_core_field_offset(disk->major) + sizeof(numbers.major)) {
 		bpf_core_read(&numbers, sizeof(numbers), &disk->major);
 	} else {
 		numbers.major = BPF_CORE_READ(disk, major);
@@ -190,17 +221,19 @@ static __always_inline __u32 request_device(const struct request_head *head, str
 	if (bpf_core_field_exists(old->rq_disk))
 		return device_of(BPF_CORE_READ(old, rq_disk));
 	queue = REQUEST_FIELD(head, rq, q);
-	return device_of(BPF_CORE_READ(queue, disk));
+	return device_of(READ(queue, disk));
 }
 
 /* 309dca309fc3 "block: store a block_device pointer in struct bio" (5.12). */
 static __always_inline __u32 bio_device(struct bio *bio)
 {
 	struct bio___before_5_12 *old = (void *)bio;
+	struct block_device *device;
 
 	if (bpf_core_field_exists(old->bi_disk))
 		return device_of(BPF_CORE_READ(old, bi_disk));
-	return device_of(BPF_CORE_READ(bio, bi_bdev, bd_disk));
+	device = READ(bio, bi_bdev);
+	return device_of(READ(device, bd_disk));
 }
 
 /* 0d02129e76ed "block: merge struct block_device and struct hd_struct" (5.11). */

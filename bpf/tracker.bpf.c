@@ -89,7 +89,7 @@ SEC("raw_tp/block_bio_queue")
 int bio_queue(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct bio *bio = queued_bio(ctx);
-	__u32 op = BPF_CORE_READ(bio, bi_opf) & REQ_OP_MASK;
+	__u32 op = READ(bio, bi_opf) & REQ_OP_MASK;
 	struct bio_range range;
 	struct disk *disk;
 	__u64 key = (__u64)bio;
@@ -100,8 +100,8 @@ int bio_queue(struct bpf_raw_tracepoint_args *ctx)
 	disk = bpf_map_lookup_elem(&disks, &range.device);
 	if (!disk || !disk->bio_based)
 		return 0;
-	range.sector = BPF_CORE_READ(bio, bi_iter.bi_sector);
-	range.sectors = BPF_CORE_READ(bio, bi_iter.bi_size) >> SECTOR_SHIFT;
+	range.sector = READ(bio, bi_iter.bi_sector);
+	range.sectors = READ(bio, bi_iter.bi_size) >> SECTOR_SHIFT;
 	if (!range.sectors)
 		return 0;
 	if (bpf_map_update_elem(&bios, &key, &range, BPF_ANY))
@@ -127,8 +127,8 @@ int bio_complete(struct bpf_raw_tracepoint_args *ctx)
 
 static __always_inline int mark_buffer(void *ctx, struct buffer_head *buffer)
 {
-	struct block_device *device = BPF_CORE_READ(buffer, b_bdev);
-	__u32 key = device_of(BPF_CORE_READ(device, bd_disk));
+	struct block_device *device = READ(buffer, b_bdev);
+	__u32 key = device_of(READ(device, bd_disk));
 	struct disk *disk = bpf_map_lookup_elem(&disks, &key);
 	__u64 start, limit, number, sectors;
 	struct span span;

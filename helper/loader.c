@@ -73,6 +73,8 @@ int loader_open(struct loader *loader, enum bpf_object_kind kind)
 			loader->object = loader->modern->obj;
 			loader->modern->rodata->issue_has_queue = issue_has_queue;
 			loader->modern->rodata->bio_queue_has_queue = bio_queue_has_queue;
+			loader->modern->rodata->has_rdonly_cast =
+				btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
 		}
 	} else {
 		loader->legacy = legacy_bpf__open();
