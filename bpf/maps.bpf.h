@@ -70,6 +70,20 @@ struct {
 			__sync_fetch_and_add(&counted->field, (amount));                  \
 	})
 
+/*
+ * A tracked disk, or NULL. The set of devices tells most of the others without a lookup in the
+ * hash, which would be most of what a request to a disk that is not tracked costs.
+ */
+static __always_inline struct disk *find_disk(__u32 device)
+{
+	__u32 key = 0;
+	struct session *now = bpf_map_lookup_elem(&session, &key);
+
+	if (now && !(now->devices & TRACKER_DEVICE_BIT(device)))
+		return NULL;
+	return bpf_map_lookup_elem(&disks, &device);
+}
+
 static __always_inline bool somebody_listens(void)
 {
 	__u32 key = 0;

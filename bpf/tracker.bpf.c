@@ -54,7 +54,7 @@ static __always_inline int mark_request(struct bpf_raw_tracepoint_args *ctx, str
 	if (!op_writes(op))
 		return 0;
 	device = request_device(&head, rq);
-	disk = bpf_map_lookup_elem(&disks, &device);
+	disk = find_disk(device);
 	if (!disk)
 		return 0;
 	if (op >= REQ_OP_PASSTHROUGH) {
@@ -97,7 +97,7 @@ int bio_queue(struct bpf_raw_tracepoint_args *ctx)
 	if (!op_writes(op))
 		return 0;
 	range.device = bio_device(bio);
-	disk = bpf_map_lookup_elem(&disks, &range.device);
+	disk = find_disk(range.device);
 	if (!disk || !disk->bio_based)
 		return 0;
 	range.sector = READ(bio, bi_iter.bi_sector);
@@ -128,8 +128,7 @@ int bio_complete(struct bpf_raw_tracepoint_args *ctx)
 static __always_inline int mark_buffer(void *ctx, struct buffer_head *buffer)
 {
 	struct block_device *device = READ(buffer, b_bdev);
-	__u32 key = device_of(READ(device, bd_disk));
-	struct disk *disk = bpf_map_lookup_elem(&disks, &key);
+	struct disk *disk = find_disk(device_of(READ(device, bd_disk)));
 	__u64 start, limit, number, sectors;
 	struct span span;
 	bool valid;

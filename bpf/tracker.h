@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define TRACKER_LAYOUT 2
+#define TRACKER_LAYOUT 3
 
 #define SLOTS_MAX 64     /* tracked devices */
 #define SLOTS_PER_DISK 4 /* of them on one whole disk */
@@ -18,6 +18,9 @@
 #define TRACKER_DEVICE(major, minor) ((__u32)(major) << 20 | (__u32)(minor))
 #define TRACKER_MAJOR(device) ((device) >> 20)
 #define TRACKER_MINOR(device) ((device)&0xfffff)
+
+/* Its bit in the session's set of devices. Several devices may share one. */
+#define TRACKER_DEVICE_BIT(device) (1ULL << ((__u32)((device)*0x9e3779b1u) >> 26))
 
 enum hook {
 	HOOK_BLOCK = 1,
@@ -71,11 +74,12 @@ struct bio_range {
 	__u32 device;
 };
 
-/* Map `session`, one entry. Made by the helper; the programs read only `listening`. */
+/* Map `session`, one entry. Made by the helper; the programs read `devices` and `listening`. */
 struct session {
 	__u64 high; /* high and low: random name of the tracking session */
 	__u64 low;
 	__u64 started_at_boottime_ms;
+	__u64 devices;  /* TRACKER_DEVICE_BIT of each device that ever was in `disks` */
 	__u32 layout;   /* TRACKER_LAYOUT */
 	__u32 object;   /* enum bpf_object_kind */
 	__u32 programs; /* set of the helper's enum program: those attached and pinned */

@@ -48,10 +48,14 @@ bool slot_any(const struct tracker *tracker)
 int slot_write_disk(const struct tracker *tracker, const struct place *place)
 {
 	int disks = tracker->maps[MAP_DISKS];
-	int failed = place->disk.count
-			     ? bpf_map_update_elem(disks, &place->device, &place->disk, BPF_ANY)
-			     : bpf_map_delete_elem(disks, &place->device);
+	int failed;
 
+	/* Before it is there, and for good: a bit too many costs a lookup, one too few a write. */
+	__atomic_fetch_or(&tracker->state->devices, TRACKER_DEVICE_BIT(place->device),
+			  __ATOMIC_SEQ_CST);
+	failed = place->disk.count
+			 ? bpf_map_update_elem(disks, &place->device, &place->disk, BPF_ANY)
+			 : bpf_map_delete_elem(disks, &place->device);
 	return failed ? fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot write the table of disks") : 0;
 }
 
