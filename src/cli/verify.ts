@@ -69,6 +69,9 @@ const BACKUPS_SHOWN = 8;
 
 function describe({ object, reason, backups, extents }: Problem): string {
   const blocks = extents.length === 0 ? "" : `\n  blocks: ${blockRanges(extents)}`;
-  const named = someOf(backups.slice(0, BACKUPS_SHOWN), backups.length, "backup");
+  const named =
+    backups.length === 0
+      ? "the one that the manifest is of"
+      : someOf(backups.slice(0, BACKUPS_SHOWN), backups.length, "backup");
   return `${object}: ${reason}${blocks}\n  backups: ${named}`;
 }

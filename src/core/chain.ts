@@ -1,7 +1,8 @@
-import { IbackupError } from "../errors.ts";
+import { assert, IbackupError } from "../errors.ts";
 import { isBackupId } from "./backup_id.ts";
 import { corruptObject } from "./corrupt.ts";
 import type { StoredManifest } from "./manifest.ts";
+import { manifestKey, parseManifestKey } from "./manifest_key.ts";
 
 /** Which backup is meant: the newest, one by its id or the unique beginning of it, or by time. */
 export type BackupChoice = "latest" | { id: string } | { at: Date };
@@ -12,39 +13,41 @@ export interface BackupScope {
   diskName?: string | undefined;
 }
 
-/** The key of a backup's manifest. */
-export function manifestKey(backupId: string): string {
-  return `manifests/${backupId}`;
+/** The key under which the parent of a backup should lie; undefined for a base. */
+export function parentKeyOf({ manifest, key }: StoredManifest): string | undefined {
+  const place = parseManifestKey(key);
+  assert(place !== undefined, "a stored manifest has a key");
+  if (manifest.parentSequence === null) return undefined;
+  return manifestKey({ ...place, sequence: manifest.parentSequence });
 }
 
 /**
- * Orders manifests oldest first: a parent always stands before its children, whatever the clocks
- * said, and between chains the instant decides: the ids of one second stand in no order.
+ * Orders manifests oldest first. Within a disk that is the order of sequence, whatever the clocks
+ * said, so a parent always stands before its children. Between disks the instants decide, as far
+ * as that leaves each disk's order alone.
  */
 export function inChainOrder(all: readonly StoredManifest[]): StoredManifest[] {
-  const byId = new Map(all.map((stored) => [stored.manifest.backupId, stored]));
-  const ordered = new Set<StoredManifest>();
-  for (const stored of [...byId.values()].sort(byInstant)) {
-    const unplaced: StoredManifest[] = [];
-    const seen = new Set<StoredManifest>();
-    let next: StoredManifest | undefined = stored;
-    while (next !== undefined && !ordered.has(next) && !seen.has(next)) {
-      unplaced.push(next);
-      seen.add(next);
-      next = byId.get(next.manifest.parentId ?? "");
-    }
-    for (const each of unplaced.reverse()) ordered.add(each);
-  }
-  return [...ordered];
+  const disks = Map.groupBy(all, ({ key }) => parseManifestKey(key)?.diskTag);
+  const placed = [...disks.values()].flatMap((ofDisk) => {
+    let latest = "";
+    return ofDisk.toSorted(byKey).map((stored) => {
+      // A clock that went back does not move a backup before an older one.
+      if (stored.manifest.capturedAt > latest) latest = stored.manifest.capturedAt;
+      return { latest, stored };
+    });
+  });
+  return placed
+    .sort((left, right) => compare(left.latest, right.latest) || byKey(left.stored, right.stored))
+    .map(({ stored }) => stored);
 }
 
-function byInstant(
-  { manifest: left }: StoredManifest,
-  { manifest: right }: StoredManifest,
-): number {
-  const keys = [left, right].map(({ capturedAt, backupId }) => `${capturedAt} ${backupId}`);
-  const [leftKey = "", rightKey = ""] = keys;
-  return leftKey < rightKey ? -1 : Number(leftKey > rightKey);
+/** Within a disk: by sequence. */
+function byKey(left: StoredManifest, right: StoredManifest): number {
+  return compare(left.key, right.key);
+}
+
+function compare(left: string, right: string): number {
+  return left < right ? -1 : Number(left > right);
 }
 
 /**
@@ -77,9 +80,10 @@ export function misfitOf(child: StoredManifest, parent: StoredManifest): string 
   if (younger.parentSha256 !== parent.sha256) {
     return `its parent ${older.backupId} is not the one that it continues: SHA-256 ${parent.sha256}, not ${younger.parentSha256}`;
   }
+  const { sequence, parentSequence } = younger;
   // A sequence that only falls also means that following parents always ends.
-  if (younger.sequence !== older.sequence + 1) {
-    return `it has sequence ${younger.sequence} and its parent ${older.backupId} has ${older.sequence}`;
+  if (parentSequence !== older.sequence || parentSequence >= sequence) {
+    return `it has sequence ${sequence} and continues ${parentSequence}, and its parent ${older.backupId} has ${older.sequence}`;
   }
   if (younger.vmId !== older.vmId || younger.disk.name !== older.disk.name) {
     return `its parent ${older.backupId} is of disk "${older.disk.name}" of "${older.vmId}"`;
@@ -95,16 +99,14 @@ export function newestOf(
   all: readonly StoredManifest[],
   scope: BackupScope = {},
 ): StoredManifest | undefined {
-  return inScope(all, scope).reduce<StoredManifest | undefined>(
-    (newest, stored) => (newest && isAfter(newest, stored) ? newest : stored),
-    undefined,
-  );
+  return inScope(all, scope).at(-1);
 }
 
 /**
  * The one backup that is meant. `all` is in the order of `inChainOrder`.
  *
- * `{ at }` means the newest whose instant is not later than that.
+ * `{ at }` means the newest, by sequence, among those whose instant is not later than that: where
+ * a clock was put back between two backups, the one that was taken last.
  * @throws IbackupError BACKUP_UNKNOWN when none matches, or an id's beginning matches several.
  */
 export function selectBackup(
@@ -144,16 +146,8 @@ function inScope(all: readonly StoredManifest[], scope: BackupScope): StoredMani
   );
 }
 
-/** True when `first` is the newer: by sequence within a chain, by the instant between chains. */
-function isAfter(first: StoredManifest, second: StoredManifest): boolean {
-  const [left, right] = [first.manifest, second.manifest];
-  if (left.parentId === right.backupId) return true;
-  if (right.parentId === left.backupId) return false;
-  return left.capturedAt > right.capturedAt;
-}
-
 function brokenLink(child: StoredManifest, why: string): IbackupError {
-  return corruptObject(manifestKey(child.manifest.backupId), why);
+  return corruptObject(child.key, why);
 }
 
 function unknown(which: string, why: string): never {

@@ -3,6 +3,7 @@ import { isBackupId } from "./backup_id.ts";
 import { corruptObject } from "./corrupt.ts";
 import { type DocumentKind, decodeDocument, encodeDocument, type Sha256Hex } from "./document.ts";
 import { BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, DISK_BLOCKS_MAX } from "./limits.ts";
+import { diskTagOf, manifestKey, SEQUENCE_MAX } from "./manifest_key.ts";
 
 const KIND: DocumentKind = { name: "manifest", version: 1 };
 
@@ -12,6 +13,7 @@ const sha256Name = z.string().regex(/^[0-9a-f]{64}$/, "is no SHA-256");
 const backupId = z.string().refine(isBackupId, "is no backup id");
 const instant = z.iso.datetime({ precision: 3 });
 const name = z.string().min(1).max(1024);
+const sequence = z.int().min(0).max(SEQUENCE_MAX);
 
 const diskSchema = z.strictObject({
   /** The name that the user gave: a device name alone proves nothing after a reboot. */
@@ -52,8 +54,12 @@ const fieldsSchema = z.strictObject({
   parentId: backupId.nullable(),
   /** SHA-256 of the parent's whole manifest object: the parent cannot be replaced unnoticed. */
   parentSha256: sha256Name.nullable(),
-  /** 0 for a base, the parent's plus 1 for an incremental. */
-  sequence: count,
+  parentSequence: sequence.nullable(),
+  /**
+   * Counts the backups of a disk, bases included: it alone gives their order. There may be gaps,
+   * where backups were removed.
+   */
+  sequence,
   /** The instant that the backup represents. */
   capturedAt: instant,
   startedAt: instant,
@@ -88,9 +94,11 @@ const manifestSchema = fieldsSchema.superRefine((manifest, context) => {
 export type Manifest = z.infer<typeof fieldsSchema>;
 export type ManifestIndex = z.infer<typeof indexSchema>;
 
-/** A manifest and the digest by which its children name it. */
+/** A manifest, where it lies, and the digest by which its children name it. */
 export interface StoredManifest {
   manifest: Manifest;
+  /** `manifests/<disk tag>/<sequence>`. */
+  key: string;
   /** SHA-256 of the whole object. */
   sha256: string;
 }
@@ -98,11 +106,13 @@ export interface StoredManifest {
 /** Facts that hold between fields. */
 function rulesOf(manifest: Manifest): [boolean, string][] {
   const isBase = manifest.type === "base";
-  const { blockBytes, blockCount, disk } = manifest;
+  const { blockBytes, blockCount, disk, parentSequence } = manifest;
   return [
     [isBase === (manifest.parentId === null), "only a base has no parent"],
     [isBase === (manifest.parentSha256 === null), "a parent is named by id and by SHA-256"],
-    [isBase === (manifest.sequence === 0), "a base has sequence 0, and nothing else has"],
+    [isBase === (parentSequence === null), "a parent is named by its sequence too"],
+    // So following parents always ends.
+    [(parentSequence ?? -1) < manifest.sequence, "a backup comes after its parent"],
     [isBase === (manifest.gapCheck.verdict === "base"), "only a base has the verdict base"],
     [manifest.parentId !== manifest.backupId, "a backup is not its own parent"],
     [(blockBytes & (blockBytes - 1)) === 0, "blockBytes is a power of two"],
@@ -124,9 +134,14 @@ export function encodeManifest(manifest: Manifest, sha256: Sha256Hex): Uint8Arra
   return encodeDocument(KIND, manifestSchema.parse(manifest), sha256);
 }
 
+/** The key that belongs to a manifest: its disk and its sequence make it. */
+export function keyOfManifest({ vmId, disk, sequence }: Manifest, sha256: Sha256Hex): string {
+  return manifestKey({ diskTag: diskTagOf({ vmId, diskName: disk.name }, sha256), sequence });
+}
+
 /**
- * @param stored `object`: its key, `manifests/<backupId>`. The id in the manifest has to be the
- *   same, so that a manifest stored under another's name is noticed.
+ * @param stored `object`: its key. The manifest has to belong there, so that one that is stored in
+ *   the place of another is noticed.
  * @throws IbackupError CORRUPT_DATA, or REPOSITORY_FORMAT for a newer version.
  */
 export function decodeManifest(
@@ -137,8 +152,10 @@ export function decodeManifest(
   if (!parsed.success) {
     throw corruptObject(stored.object, z.prettifyError(parsed.error).replaceAll("\n", " "));
   }
-  if (!stored.object.endsWith(`/${parsed.data.backupId}`)) {
-    throw corruptObject(stored.object, `it is the manifest of backup ${parsed.data.backupId}`);
+  const key = keyOfManifest(parsed.data, sha256);
+  if (stored.object !== key) {
+    const { backupId } = parsed.data;
+    throw corruptObject(stored.object, `it is the manifest of backup ${backupId}, of "${key}"`);
   }
   return parsed.data;
 }

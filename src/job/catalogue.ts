@@ -105,8 +105,9 @@ function selectById(
   choice: { id: string },
   damaged: readonly DamagedManifest[],
 ): StoredManifest {
-  const itself = damaged.find(({ backupId }) => backupId.startsWith(choice.id));
-  if (itself !== undefined) throw itself.error;
+  // The id of a backup stands in its manifest: one that cannot be read may be the one.
+  const isSure = manifests.some(({ manifest }) => manifest.backupId === choice.id);
+  if (!isSure && damaged[0] !== undefined) throw damaged[0].error;
   return selectBackup(manifests, choice);
 }
 

@@ -18,7 +18,7 @@ import { blocksToRead, readPasses, taintsOf } from "./flush_passes.ts";
 import type { FlushOptions, FlushTask } from "./flush_task.ts";
 import { openLedger } from "./pending_ledger.ts";
 import { openSourceDisk } from "./source_disk.ts";
-import { brokenChainOf, buildManifest, findParent } from "./succession.ts";
+import { buildManifest, findSuccession } from "./succession.ts";
 
 export interface FlushResult {
   backupId: string;
@@ -48,15 +48,10 @@ export async function flushDevice(
   const disk = await openSourceDisk(context, options.device);
   try {
     const repository = await context.openRepository();
-    const backups = await repository.manifests(({ error }) => {
-      // A newer ibackup works here: what this one would add might not fit.
-      if (error.code === "REPOSITORY_FORMAT") throw error;
-      context.progress.message(`${error.message}: ${error.why}`);
-    });
     const { vmId, diskName } = options;
-    const newest = findParent(backups, { vmId, diskName, device: disk.device });
-    const brokenChain = newest && brokenChainOf(backups, newest);
-    const parent = brokenChain === undefined ? newest : undefined;
+    const successor = { vmId, diskName, device: disk.device };
+    const succession = await findSuccession(context, repository, successor);
+    const { parent } = succession;
     const ledger = openLedger(context, { disk, repository, parent });
     const reader = await openDiskReader(disk.device, disk.blockBytes);
     const writer = openBackupWriter(repository, {
@@ -64,7 +59,7 @@ export async function flushDevice(
       blockCount: disk.blockCount,
       signal: context.signal,
     });
-    const found = { repository, backups, parent, brokenChain, ledger };
+    const found = { ...succession, repository, ledger };
     try {
       return await run({ context, options, disk, reader, writer, ...found });
     } catch (error) {
@@ -104,7 +99,8 @@ async function run(flush: FlushTask): Promise<FlushResult> {
   const manifest = buildManifest({
     backupId: makeBackupId(startedAt, toHex(context.random(4))),
     vmId: options.vmId,
-    diskName: options.diskName ?? flush.parent?.manifest.disk.name ?? disk.device.name,
+    diskName: flush.diskName,
+    sequence: flush.sequence,
     disk,
     parent: gapCheck.verdict === "base" ? undefined : flush.parent,
     gapCheck,

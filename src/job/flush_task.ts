@@ -1,11 +1,12 @@
 /** What a flush is asked for, and what its steps share. */
-import type { Manifest, StoredManifest } from "../core/manifest.ts";
+import type { Manifest } from "../core/manifest.ts";
 import type { DiskReader } from "../disk/disk_reader.ts";
 import type { BackupWriter } from "../repo/backup_writer.ts";
 import type { Repository } from "../repo/repository.ts";
 import type { JobContext } from "./context.ts";
 import type { PendingLedger } from "./pending_ledger.ts";
 import type { SourceDisk } from "./source_disk.ts";
+import type { Succession } from "./succession.ts";
 
 export interface FlushOptions {
   device: string;
@@ -21,16 +22,11 @@ export interface FlushOptions {
 }
 
 /** Everything that the steps of one flush share. */
-export interface FlushTask {
+export interface FlushTask extends Succession {
   context: JobContext;
   options: FlushOptions;
   disk: SourceDisk;
   repository: Repository;
-  /** All backups of the repository, oldest first. */
-  backups: StoredManifest[];
-  parent: StoredManifest | undefined;
-  /** Why the newest backup cannot be the parent: its chain cannot be restored. */
-  brokenChain: string | undefined;
   /** Undefined when the disk is not tracked. */
   ledger: PendingLedger | undefined;
   reader: DiskReader;

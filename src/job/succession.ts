@@ -1,33 +1,93 @@
-/** Which backup a new one continues, and the manifest of the new one. */
+/** Which backup a new one continues, its place among them, and the manifest of the new one. */
 import { chainOf } from "../core/chain.ts";
 import type { GapVerdict } from "../core/gap_check.ts";
 import type { Manifest, StoredManifest } from "../core/manifest.ts";
+import { diskTagOf, nextSequence } from "../core/manifest_key.ts";
 import type { BlockDevice } from "../disk/block_device.ts";
 import { hashPartitionTable } from "../disk/partition_table.ts";
 import { IbackupError } from "../errors.ts";
 import type { WrittenBackup } from "../repo/backup_writer.ts";
+import type { Repository } from "../repo/repository.ts";
+import { sha256Hex } from "../repo/sha256.ts";
+import type { JobContext } from "./context.ts";
 import type { SourceDisk } from "./source_disk.ts";
 
+/** Whose next backup it is. */
+export interface Successor {
+  vmId: string;
+  /** The name that the user gave. */
+  diskName: string | undefined;
+  device: BlockDevice;
+}
+
+export interface Succession {
+  /** All backups of the repository, oldest first. */
+  backups: StoredManifest[];
+  diskName: string;
+  /** What the new backup can continue. */
+  parent: StoredManifest | undefined;
+  /** Why the newest backup cannot be the parent: its chain cannot be restored. */
+  brokenChain: string | undefined;
+  /** Of the new backup. If another one takes it first, the new one is not committed. */
+  sequence: number;
+}
+
 /**
- * The newest backup of a disk. Where the user gave no name, the disk is known by its identity:
- * `/dev/vda` may be another one after a reboot. Only then does the kernel's name count.
+ * Reads what there is, and says what comes next.
  *
- * @param backups Oldest first.
+ * @throws IbackupError REPOSITORY_FORMAT when a newer ibackup works here: what this one would add
+ *   might not fit. USAGE when the disk has backups under several names.
  */
-export function findParent(
-  backups: readonly StoredManifest[],
-  of: { vmId: string; diskName: string | undefined; device: BlockDevice },
-): StoredManifest | undefined {
-  const mine = backups.filter(({ manifest }) => manifest.vmId === of.vmId);
-  const named = (name: string): StoredManifest | undefined =>
-    mine.findLast(({ manifest }) => manifest.disk.name === name);
-  if (of.diskName !== undefined) return named(of.diskName);
-  const same = mine.findLast(({ manifest }) => isSameDisk(manifest.disk, of.device));
-  return same ?? named(of.device.name);
+export async function findSuccession(
+  context: JobContext,
+  repository: Repository,
+  successor: Successor,
+): Promise<Succession> {
+  const damagedKeys: string[] = [];
+  const backups = await repository.manifests(({ key, error }) => {
+    if (error.code === "REPOSITORY_FORMAT") throw error;
+    context.progress.message(`${error.message}: ${error.why}`);
+    damagedKeys.push(key);
+  });
+  const { vmId } = successor;
+  const diskName = nameOf(backups, successor);
+  const newest = backups.findLast(
+    ({ manifest }) => manifest.vmId === vmId && manifest.disk.name === diskName,
+  );
+  const brokenChain = newest && brokenChainOf(backups, newest);
+  const keys = [...backups.map(({ key }) => key), ...damagedKeys];
+  return {
+    backups,
+    diskName,
+    parent: brokenChain === undefined ? newest : undefined,
+    brokenChain,
+    sequence: nextSequence(keys, diskTagOf({ vmId, diskName }, sha256Hex)),
+  };
+}
+
+/**
+ * What a disk is called in the repository. Where the user gave no name, the disk is known by its
+ * identity: `/dev/vda` may be another one after a reboot. Only then does the kernel's name count.
+ */
+function nameOf(backups: readonly StoredManifest[], { vmId, diskName, device }: Successor): string {
+  if (diskName !== undefined) return diskName;
+  const names = new Set<string>();
+  for (const { manifest } of backups) {
+    const isSame = manifest.vmId === vmId && isSameDisk(manifest.disk, device);
+    if (isSame) names.add(manifest.disk.name);
+  }
+  const [only] = names;
+  // Of several, none is the newest for certain: the disks' own orders are all there is.
+  if (only === undefined || names.has(device.name)) return device.name;
+  if (names.size === 1) return only;
+  throw new IbackupError("USAGE", `Cannot tell which backups "${device.path}" continues`, {
+    why: `there are backups of it under the names ${[...names].join(", ")}`,
+    fix: "choose one with --disk",
+  });
 }
 
 /** Why nothing can continue a backup: a manifest of its chain is damaged or missing. */
-export function brokenChainOf(
+function brokenChainOf(
   backups: readonly StoredManifest[],
   { manifest }: StoredManifest,
 ): string | undefined {
@@ -41,7 +101,7 @@ export function brokenChainOf(
 }
 
 /** True when something that stays with a disk says that it is the one of the manifest. */
-export function isSameDisk({ identity }: Manifest["disk"], device: BlockDevice): boolean {
+function isSameDisk({ identity }: Manifest["disk"], device: BlockDevice): boolean {
   const { kind, value } = device.identity;
   return kind !== "name" && identity.kind === kind && identity.value === value;
 }
@@ -50,6 +110,7 @@ export interface ManifestParts {
   backupId: string;
   vmId: string;
   diskName: string;
+  sequence: number;
   disk: SourceDisk;
   /** Undefined for a base. */
   parent: StoredManifest | undefined;
@@ -79,7 +140,8 @@ export function buildManifest(parts: ManifestParts): Manifest {
     type: parent === undefined ? "base" : "incremental",
     parentId: parent?.manifest.backupId ?? null,
     parentSha256: parent?.sha256 ?? null,
-    sequence: parent === undefined ? 0 : parent.manifest.sequence + 1,
+    parentSequence: parent?.manifest.sequence ?? null,
+    sequence: parts.sequence,
     capturedAt: reading.capturedAt.toISOString(),
     startedAt: times.startedAt.toISOString(),
     finishedAt: times.finishedAt.toISOString(),

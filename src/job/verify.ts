@@ -1,5 +1,5 @@
 /** Checks that the backups of a repository can be restored. */
-import { manifestKey, misfitOf, selectBackup } from "../core/chain.ts";
+import { misfitOf, parentKeyOf, selectBackup } from "../core/chain.ts";
 import type { BlockExtent } from "../core/extent.ts";
 import { type DecodedIndex, indexKey } from "../core/index_codec.ts";
 import type { Manifest, ManifestIndex, StoredManifest } from "../core/manifest.ts";
@@ -78,10 +78,10 @@ async function readManifests(
   repository: Repository,
   problems: Problem[],
 ): Promise<StoredManifest[]> {
-  return await repository.manifests(({ backupId, error }) => {
+  return await repository.manifests(({ key, error }) => {
     if (error.code === "REPOSITORY_FORMAT") throw error;
-    const object = manifestKey(backupId);
-    problems.push({ object, reason: error.why, backups: [backupId], extents: [] });
+    // Which backup it was is known when another one continues it: `checkLink` adds that.
+    problems.push({ object: key, reason: error.why, backups: [], extents: [] });
   });
 }
 
@@ -100,19 +100,20 @@ function inScope(
 /** Whether the parent is the right one; a backup without one cannot be restored. */
 function checkLink({ kinship, problems }: Verification, child: StoredManifest): boolean {
   const { backupId, parentId, blockCount } = child.manifest;
-  if (parentId === null) return true;
+  const object = parentKeyOf(child);
+  if (parentId === null || object === undefined) return true;
   const parent = kinship.get(parentId);
-  const object = manifestKey(parentId);
   const extents = [{ firstBlock: 0, blockCount }];
   const backups = kinship.descendantsOf([backupId]);
   const reported = problems.find((problem) => problem.object === object);
   if (!parent && reported) {
-    reported.backups.push(...backups.filter((id) => !reported.backups.includes(id)));
+    const all = [parentId, ...backups];
+    reported.backups.push(...all.filter((id) => !reported.backups.includes(id)));
     return false;
   }
   const reason = parent ? misfitOf(child, parent) : `it is missing, and ${backupId} continues it`;
   if (reason === undefined) return true;
-  problems.push({ object: parent ? manifestKey(backupId) : object, reason, backups, extents });
+  problems.push({ object: parent ? child.key : object, reason, backups, extents });
   return false;
 }
 
@@ -166,6 +167,7 @@ async function checkCoverage(
   stored: StoredManifest,
 ): Promise<void> {
   const { backupId, parentId, blockCount } = stored.manifest;
+  const { key } = stored;
   // A child covers what its parent covers, unless the disk has grown.
   const parent = kinship.get(parentId ?? "");
   if (parent && parent.manifest.blockCount >= blockCount) return;
@@ -174,7 +176,7 @@ async function checkCoverage(
   await planReads(repository, chain, {
     signal,
     // Index objects that cannot be read are problems of their own, reported already.
-    onDamage: (damage) => own.push(...(damage.object === manifestKey(backupId) ? [damage] : [])),
+    onDamage: (damage) => own.push(...(damage.object === key ? [damage] : [])),
   });
   const [first] = own;
   if (!first) return;
@@ -209,7 +211,7 @@ async function checkPacks(
 
 /** Drops problems of manifests that none of the backups in scope builds on. */
 function forgetOthers(problems: Problem[], scope: readonly StoredManifest[]): void {
-  const parents = new Set(scope.map(({ manifest }) => manifest.parentId));
-  const kept = problems.filter(({ backups }) => backups.some((id) => parents.has(id)));
+  const parents = new Set(scope.map(parentKeyOf));
+  const kept = problems.filter(({ object }) => parents.has(object));
   problems.splice(0, problems.length, ...kept);
 }

@@ -1,4 +1,3 @@
-import { manifestKey } from "../core/chain.ts";
 import type { BlockExtent } from "../core/extent.ts";
 import type { StoredManifest } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
@@ -114,7 +113,7 @@ function damageOf(
   const extents = [{ firstBlock, blockCount }];
   if (step.kind === "lost") return { ...step.index, extents };
   if (options.onlyOwn === true) return undefined;
-  const object = manifestKey(chain.at(-1)?.manifest.backupId ?? "");
+  const object = chain.at(-1)?.key ?? "";
   return { object, reason: "no backup of its chain holds these blocks", extents };
 }
 

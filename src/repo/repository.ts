@@ -1,15 +1,16 @@
 import { z } from "zod";
-import { isBackupId } from "../core/backup_id.ts";
-import { inChainOrder, manifestKey } from "../core/chain.ts";
+import { inChainOrder, parentKeyOf } from "../core/chain.ts";
 import { corruptObject } from "../core/corrupt.ts";
 import { type DocumentKind, decodeDocument, encodeDocument } from "../core/document.ts";
 import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
 import {
   decodeManifest,
   encodeManifest,
+  keyOfManifest,
   type Manifest,
   type StoredManifest,
 } from "../core/manifest.ts";
+import { MANIFEST_PREFIX, parseManifestKey } from "../core/manifest_key.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { assert, IbackupError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
@@ -18,7 +19,6 @@ import { sha256Hex } from "./sha256.ts";
 
 const REPOSITORY_KEY = "repository";
 const KIND: DocumentKind = { name: "repository", version: 1 };
-const MANIFEST_PREFIX = "manifests/";
 const MANIFEST_GETS_IN_FLIGHT = 16;
 
 const documentSchema = z.strictObject({
@@ -77,7 +77,8 @@ export async function openRepository(store: Store): Promise<Repository> {
 
 /** A backup whose manifest is there but cannot be read. */
 export interface DamagedManifest {
-  backupId: string;
+  /** Says which disk's it is, and the how manieth. */
+  key: string;
   error: IbackupError;
 }
 
@@ -100,11 +101,17 @@ export class Repository {
    *
    * @param onDamaged Told of each manifest that cannot be read. Without it the first one throws:
    *   a backup that is there but unreadable is not the same as no backup.
+   * @param known Found a moment ago. What is still listed of them is not read again: objects are
+   *   written once.
    */
-  async manifests(onDamaged?: (damaged: DamagedManifest) => void): Promise<StoredManifest[]> {
+  async manifests(
+    onDamaged?: (damaged: DamagedManifest) => void,
+    known: readonly StoredManifest[] = [],
+  ): Promise<StoredManifest[]> {
     const found: StoredManifest[] = [];
-    const work = (backupId: string) => this.#tryManifest(backupId);
-    for await (const result of mapInOrder(this.#backupIds(), MANIFEST_GETS_IN_FLIGHT, work)) {
+    const byKey = new Map(known.map((stored) => [stored.key, stored]));
+    const work = async (key: string) => byKey.get(key) ?? (await this.#tryManifest(key));
+    for await (const result of mapInOrder(this.#manifestKeys(), MANIFEST_GETS_IN_FLIGHT, work)) {
       if ("manifest" in result) found.push(result);
       else if (onDamaged) onDamaged(result);
       else throw result.error;
@@ -112,71 +119,68 @@ export class Repository {
     return inChainOrder(found);
   }
 
-  /** @throws IbackupError BACKUP_UNKNOWN, CORRUPT_DATA or REPOSITORY_FORMAT. */
-  async manifest(backupId: string): Promise<StoredManifest> {
-    const stored = isBackupId(backupId) ? await this.#readManifest(backupId) : undefined;
-    if (stored) return stored;
-    throw new IbackupError("BACKUP_UNKNOWN", `Cannot find the backup "${backupId}"`, {
-      why: `there is none of that id in ${this.store.url}`,
-      fix: "run `ibackup list` to see the backups",
-    });
-  }
-
   /**
    * Makes the backup exist. All that the manifest names has to be stored already.
    *
+   * This is the fence: of all writers that want to be the backup of this sequence, one is. It needs
+   * no lock and no clock, only a store that honours the condition of `putIfAbsent`.
    * Committing the same manifest again is fine: an answer may have been lost on its way.
-   * @throws IbackupError CORRUPT_DATA when the parent is gone or is another one; nothing is
-   *   committed then.
+   * @throws IbackupError LOCKED when another writer was first; CORRUPT_DATA when the parent is gone
+   *   or is another one. Nothing is committed then.
    */
   async commit(manifest: Manifest): Promise<StoredManifest> {
     const bytes = encodeManifest(manifest, sha256Hex);
-    if (manifest.parentId !== null) await this.#checkParent(manifest, manifest.parentId);
-    const key = manifestKey(manifest.backupId);
-    if (!(await putOnce(this.store, key, bytes))) {
-      throw new IbackupError("REPOSITORY_EXISTS", `Cannot store the backup ${manifest.backupId}`, {
-        why: `another backup has the same id in ${this.store.url}`,
-        fix: "run the command again: it takes another id",
-      });
-    }
-    return { manifest, sha256: sha256Hex(bytes) };
+    const key = keyOfManifest(manifest, sha256Hex);
+    const stored = { manifest, key, sha256: sha256Hex(bytes) };
+    await this.#checkParent(stored);
+    if (!(await putOnce(this.store, key, bytes))) throw await this.#overtaken(stored);
+    return stored;
   }
 
-  async #checkParent(manifest: Manifest, parentId: string): Promise<void> {
-    const parent = await this.#readManifest(parentId);
-    if (parent !== undefined && parent.sha256 === manifest.parentSha256) return;
-    throw corruptObject(
-      manifestKey(parentId),
-      `backup ${manifest.backupId} continues it, but it is ${parent ? "another one now" : "gone"}`,
-    );
+  async #checkParent(child: StoredManifest): Promise<void> {
+    const key = parentKeyOf(child);
+    if (key === undefined) return;
+    const parent = await this.#readManifest(key);
+    const { backupId, parentSha256 } = child.manifest;
+    if (parent !== undefined && parent.sha256 === parentSha256) return;
+    const fate = parent ? "another one now" : "gone";
+    throw corruptObject(key, `backup ${backupId} continues it, but it is ${fate}`);
   }
 
-  async *#backupIds(): AsyncGenerator<string> {
+  /** What to say when the place of a manifest is taken. */
+  async #overtaken({ manifest, key }: StoredManifest): Promise<IbackupError> {
+    const found = await this.#tryManifest(key);
+    const other = "manifest" in found ? `the backup ${found.manifest.backupId}` : "a backup";
+    return new IbackupError("LOCKED", `Cannot store the backup ${manifest.backupId}`, {
+      why: `another ibackup has stored ${other} of disk "${manifest.disk.name}" of "${manifest.vmId}" meanwhile`,
+      fix: "run the command again: it continues that backup. Two machines need names of their own (--vm) in one repository; nothing was committed",
+    });
+  }
+
+  async *#manifestKeys(): AsyncGenerator<string> {
     for await (const { key } of this.store.list(MANIFEST_PREFIX)) {
-      const backupId = key.slice(MANIFEST_PREFIX.length);
-      if (isBackupId(backupId)) yield backupId;
+      if (parseManifestKey(key) !== undefined) yield key;
     }
   }
 
   /** A manifest that is listed: gone or damaged is an answer, an unreachable store is not. */
-  async #tryManifest(backupId: string): Promise<StoredManifest | DamagedManifest> {
+  async #tryManifest(key: string): Promise<StoredManifest | DamagedManifest> {
     try {
-      const stored = await this.#readManifest(backupId);
+      const stored = await this.#readManifest(key);
       if (stored) return stored;
-      const error = corruptObject(manifestKey(backupId), "it is listed but cannot be got");
-      return { backupId, error };
+      return { key, error: corruptObject(key, "it is listed but cannot be got") };
     } catch (error) {
       const isDamage = error instanceof IbackupError && DAMAGE_CODES.has(error.code);
-      if (isDamage) return { backupId, error };
+      if (isDamage) return { key, error };
       throw error;
     }
   }
 
-  async #readManifest(backupId: string): Promise<StoredManifest | undefined> {
-    const object = manifestKey(backupId);
-    const bytes = await this.store.get(object, { maxBytes: DOCUMENT_BYTES_MAX });
+  async #readManifest(key: string): Promise<StoredManifest | undefined> {
+    const bytes = await this.store.get(key, { maxBytes: DOCUMENT_BYTES_MAX });
     if (bytes === undefined) return undefined;
-    return { manifest: decodeManifest({ object, bytes }, sha256Hex), sha256: sha256Hex(bytes) };
+    const manifest = decodeManifest({ object: key, bytes }, sha256Hex);
+    return { manifest, key, sha256: sha256Hex(bytes) };
   }
 }
 

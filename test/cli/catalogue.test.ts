@@ -2,6 +2,7 @@ import { appendFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EXIT_STATUS } from "../../src/errors.ts";
+import { backupOf } from "../support/backups.ts";
 import { makeRepository, type TestRepository } from "./repository.ts";
 import { type Ended, jsonOf, runCli } from "./run_cli.ts";
 
@@ -11,13 +12,17 @@ const OTHER_DISK = "20261122T190102Z-00000003";
 const OTHER_VM = "20261122T200102Z-00000004";
 
 let made: TestRepository;
+/** Keys of manifests. */
+let baseKey: string;
+let otherDiskKey: string;
 
 beforeEach(async () => {
   made = await makeRepository();
   const base = await made.add({ backupId: BASE, diskName: "vda", bytesStored: 5_244_075 });
   const changes = { blocksChanged: 1234, bytesStored: 20_655, consistency: "fuzzy" as const };
   await made.add({ backupId: INCREMENTAL, diskName: "vda", ...changes }, base);
-  await made.add({ backupId: OTHER_DISK, diskName: "vdb" });
+  baseKey = base.key;
+  otherDiskKey = (await made.add({ backupId: OTHER_DISK, diskName: "vdb" })).key;
   await made.add({ backupId: OTHER_VM, diskName: "vda", vmId: "web-2" });
 });
 afterEach(() => made.remove());
@@ -82,17 +87,17 @@ ${OTHER_VM}  web-2  vda   base                       2026-11-22 20:01:02Z  quiet
   });
 
   test("names a manifest that cannot be read, lists the others, and says so by its status", () => {
-    appendFileSync(join(made.folder, "manifests", OTHER_DISK), "x");
+    appendFileSync(join(made.folder, otherDiskKey), "x");
     const ended = cli("list", "--json");
     expect(idsOf(ended)).toEqual([BASE, INCREMENTAL, OTHER_VM]);
-    expect(ended.stderr).toContain(`warning: Cannot use "manifests/${OTHER_DISK}"`);
+    expect(ended.stderr).toContain(`warning: Cannot use "${otherDiskKey}"`);
     expect(ended.status).toBe(EXIT_STATUS.CORRUPT_DATA);
   });
 });
 
 describe("show", () => {
   test("prints the manifest, its hash and its chain as JSON", async () => {
-    const { manifest, sha256 } = await made.repository.manifest(INCREMENTAL);
+    const { manifest, sha256 } = await backupOf(made.repository, INCREMENTAL);
     expect(jsonOf(cli("show", INCREMENTAL, "--json"))).toEqual({
       manifest,
       manifestSha256: sha256,
@@ -109,7 +114,7 @@ describe("show", () => {
   });
 
   test("shows a backup whose chain is broken, and says where", () => {
-    rmSync(join(made.folder, "manifests", BASE));
+    rmSync(join(made.folder, baseKey));
     const shown = jsonOf(cli("show", INCREMENTAL, "--json"));
     expect(shown).toMatchObject({ chain: null, problem: expect.stringContaining("is missing") });
   });
@@ -140,7 +145,7 @@ describe("show", () => {
   });
 
   test("refuses a damaged manifest, and to call another one the latest", () => {
-    appendFileSync(join(made.folder, "manifests", OTHER_DISK), "x");
+    appendFileSync(join(made.folder, otherDiskKey), "x");
     expect(cli("show", OTHER_DISK).status).toBe(EXIT_STATUS.CORRUPT_DATA);
     expect(cli("show", "latest", "--disk", "vda").status).toBe(EXIT_STATUS.CORRUPT_DATA);
     expect(cli("show", BASE).status).toBe(0);

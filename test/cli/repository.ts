@@ -52,6 +52,7 @@ function manifestOf(
     type: parent ? "incremental" : "base",
     parentId: parent?.manifest.backupId ?? null,
     parentSha256: parent?.sha256 ?? null,
+    parentSequence: parent?.manifest.sequence ?? null,
     sequence: parent ? parent.manifest.sequence + 1 : 0,
     capturedAt: instant,
     startedAt: instant,

@@ -2,7 +2,12 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type DocumentKind, decodeDocument, encodeDocument } from "../../src/core/document.ts";
-import { decodeManifest, encodeManifest, type Manifest } from "../../src/core/manifest.ts";
+import {
+  decodeManifest,
+  encodeManifest,
+  keyOfManifest,
+  type Manifest,
+} from "../../src/core/manifest.ts";
 import { IbackupError } from "../../src/errors.ts";
 import { exampleManifest } from "../support/backups.ts";
 
@@ -78,7 +83,14 @@ describe("decodeManifest()", () => {
       { name: "ab".repeat(32), sizeBytes: 9, firstBlock: 0, blockCount: 1000, frameCount: 3 },
     ],
   });
-  const object = `manifests/${manifest.backupId}`;
+  const OF_ITSELF = {
+    type: "incremental",
+    parentId: exampleManifest(4).backupId,
+    parentSha256: "0".repeat(64),
+    gapCheck: { verdict: "trusted", reason: "test" },
+  };
+  const OTHER_DISK = { ...manifest.disk, name: "vdb" };
+  const object = keyOfManifest(manifest, sha256);
 
   test("gives back what was encoded", () => {
     const bytes = encodeManifest(manifest, sha256);
@@ -89,8 +101,10 @@ describe("decodeManifest()", () => {
   const wrong: [string, Record<string, unknown>][] = [
     ["an unknown field", { surprise: 1 }],
     ["a base with a parent", { parentId: exampleManifest(4).backupId }],
-    ["an incremental without one", { type: "incremental", sequence: 1 }],
-    ["a base in the middle of a chain", { sequence: 2 }],
+    ["an incremental without one", { type: "incremental" }],
+    ["a base with the place of a parent", { parentSequence: 2 }],
+    ["an incremental that does not come after its parent", { ...OF_ITSELF, parentSequence: 5 }],
+    ["a sequence of eleven digits", { sequence: 10_000_000_000 }],
     ["blocks that do not cover the disk", { blockCount: 999 }],
     ["blocks of an odd size", { blockBytes: 5000 }],
     ["an index beyond the disk", { indexes: [{ ...index, firstBlock: 1 }] }],
@@ -110,7 +124,9 @@ describe("decodeManifest()", () => {
 
   test("refuses the manifest of another backup", () => {
     const bytes = encodeManifest(manifest, sha256);
-    const stored = { object: `manifests/${exampleManifest(6).backupId}`, bytes };
-    expect(codeOf(() => decodeManifest(stored, sha256))).toBe("CORRUPT_DATA");
+    for (const fields of [{ sequence: 6 }, { vmId: "vm-2" }, { disk: OTHER_DISK }]) {
+      const stored = { object: keyOfManifest({ ...manifest, ...fields }, sha256), bytes };
+      expect(codeOf(() => decodeManifest(stored, sha256))).toBe("CORRUPT_DATA");
+    }
   });
 });

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { firstDifference, run, shell } from "../support/machine.ts";
 import type { Outcome } from "../support/program.ts";
-import { canTrack, filesBelow, Site } from "../support/site.ts";
+import { canTrack, filesBelow, manifestKeyIn, Site } from "../support/site.ts";
 
 const SIZE_BYTES = 32 << 20;
 const STATUS = {
@@ -237,7 +237,8 @@ describe.runIf(canTrack())("ibackup", () => {
   });
 
   test("refuses a manifest of a newer format, and says so", () => {
-    const manifest = site.machine.path(`repository/manifests/${backupId}`);
+    const folder = site.machine.path("repository");
+    const manifest = `${folder}/${manifestKeyIn(folder, backupId)}`;
     const text = readFileSync(manifest, "utf8");
     writeFileSync(manifest, text.replace(/^ibackup-manifest \d+/, "ibackup-manifest 999"));
     expectFailure(STATUS.repositoryFormat, "show", backupId);

@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { digestOf, shell } from "../support/machine.ts";
 import { type Random, seededRandom } from "../support/random.ts";
-import { canTrack, filesBelow, type Restored, Site } from "../support/site.ts";
+import { canTrack, filesBelow, manifestKeyIn, type Restored, Site } from "../support/site.ts";
 
 const SIZE_BYTES = 48 << 20;
 const BLOCKS = SIZE_BYTES / 4096;
@@ -139,9 +139,10 @@ describe.runIf(canTrack())("a repository", () => {
   });
 
   test("whose manifest was replaced by one of another backup is not believed", () => {
-    copyFileSync(pathOf(`manifests/${ids[0]}`), pathOf(`manifests/${ids[1]}`));
+    const [base = "", incremental = ""] = ids.map((id) => manifestKeyIn(healthy, id));
+    copyFileSync(pathOf(base), pathOf(incremental));
     expect(site.run("verify").status).toBe(18);
-    expectNoWrongRestore(`manifests/${ids[1]}`);
+    expectNoWrongRestore(incremental);
   });
 
   test("with a damaged manifest gets a whole backup all the same, which does not build on it", () => {
@@ -149,20 +150,21 @@ describe.runIf(canTrack())("a repository", () => {
       [ids[1], "compared"],
       [ids[0], "base"],
     ]) {
-      truncateSync(pathOf(`manifests/${id}`), 100);
+      const key = manifestKeyIn(healthy, id ?? "");
+      truncateSync(pathOf(key), 100);
       const flushed = site.flush(source);
       expect(flushed.gapCheck.verdict).toBe(verdict);
       expect(flushed.parentId).not.toBe(id);
       site.restore(flushed.backupId, target);
       expect(digestOf(target)).toBe(digestOf(source));
-      copyFileSync(join(healthy, `manifests/${id}`), pathOf(`manifests/${id}`));
+      copyFileSync(join(healthy, key), pathOf(key));
     }
   });
 
   function hurtOne({ kind, hurt }: { kind: string; hurt: string }, random: Random): string {
     // The newest manifest is not missed by anybody: without it there is no such backup.
     const isMissed = (object: string): boolean =>
-      hurt !== "missing" || !object.endsWith(ids.at(-1) ?? "");
+      hurt !== "missing" || object !== manifestKeyIn(healthy, ids.at(-1) ?? "");
     const objects = objectsOf(kind).filter(isMissed);
     const object = objects[random.below(objects.length)] ?? "";
     HURTS[hurt]?.(pathOf(object), random);

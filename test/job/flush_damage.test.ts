@@ -4,7 +4,7 @@ import { flushDevice } from "../../src/job/flush.ts";
 import { restoreBackup } from "../../src/job/restore.ts";
 import { stopTracking } from "../../src/job/track.ts";
 import type { Repository } from "../../src/repo/repository.ts";
-import { newRepository } from "../support/backups.ts";
+import { backupOf, newRepository } from "../support/backups.ts";
 import { testContext } from "../support/context.ts";
 import { digestOf, Machine, run } from "../support/machine.ts";
 import { MemoryStore } from "../support/memory_store.ts";
@@ -54,7 +54,7 @@ describe("a flush in a repository that is damaged", () => {
     expect(orphanless.type).toBe("base");
     const child = await flush();
     expect(child.type).toBe("incremental");
-    await store.delete(`manifests/${orphanless.backupId}`);
+    await store.delete((await backupOf(repository, orphanless.backupId)).key);
     const after = await flush();
     expect(after.type).toBe("base");
     expect(after.gapCheck.reason).toContain("chain of the newest backup is broken");

@@ -28,7 +28,7 @@ beforeEach(async () => {
 });
 
 const idsOf = (...backups: StoredManifest[]) => backups.map(({ manifest }) => manifest.backupId);
-const manifestOf = ({ manifest }: StoredManifest) => `manifests/${manifest.backupId}`;
+const manifestOf = ({ key }: StoredManifest) => key;
 const indexOf = ({ manifest }: StoredManifest) => `indexes/${manifest.indexes[0]?.name}`;
 
 async function packOf({ manifest }: StoredManifest): Promise<string> {

@@ -191,7 +191,7 @@ describe("readBlocks() of a damaged repository", () => {
   });
 
   test("refuses a chain with a manifest missing, replaced, or stored under another name", async () => {
-    const key = `manifests/${base.manifest.backupId}`;
+    const { key } = base;
     const intact = store.objects.get(key)!;
     store.objects.delete(key);
     expect((await failureOf(restoreNow)).why).toMatch(/parent .* is missing/);
@@ -199,7 +199,7 @@ describe("readBlocks() of a damaged repository", () => {
     await takeBackup(repository, { blockCount: BLOCKS }, [{ firstBlock: 0, blockCount: BLOCKS }]);
     store.objects.set(key, (repository.store as MemoryStore).objects.get(key)!);
     expect((await failureOf(restoreNow)).why).toMatch(/is not the one that it continues/);
-    store.objects.set(key, store.objects.get(`manifests/${child.manifest.backupId}`)!);
+    store.objects.set(key, store.objects.get(child.key)!);
     expect((await failureOf(restoreNow)).why).toMatch(/it is the manifest of backup/);
     store.objects.set(key, intact);
     expect(Buffer.compare(await restoreNow(), disk)).toBe(0);

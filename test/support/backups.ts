@@ -1,4 +1,4 @@
-import { chainOf } from "../../src/core/chain.ts";
+import { chainOf, selectBackup } from "../../src/core/chain.ts";
 import type { BlockExtent } from "../../src/core/extent.ts";
 import type { Manifest, StoredManifest } from "../../src/core/manifest.ts";
 import { assert } from "../../src/errors.ts";
@@ -20,7 +20,7 @@ export async function newRepository(store: Store = new MemoryStore()): Promise<R
   return await createRepository(store, { id: REPOSITORY_ID, createdAt: new Date(0) });
 }
 
-/** A valid manifest; `number` makes its id and its times. */
+/** A valid manifest; `number` makes its id, its place and its times. */
 export function exampleManifest(number: number, fields: Partial<Manifest> = {}): Manifest {
   const at = new Date(Date.UTC(2026, 10, 22) + number * 1000).toISOString();
   const parentId = fields.parentId ?? null;
@@ -37,7 +37,8 @@ export function exampleManifest(number: number, fields: Partial<Manifest> = {}):
     type: parentId === null ? "base" : "incremental",
     parentId,
     parentSha256: null,
-    sequence: 0,
+    parentSequence: null,
+    sequence: number,
     capturedAt: at,
     startedAt: at,
     finishedAt: at,
@@ -64,6 +65,7 @@ export function continuing(parent: StoredManifest | undefined): Partial<Manifest
   return {
     parentId: parent.manifest.backupId,
     parentSha256: parent.sha256,
+    parentSequence: parent.manifest.sequence,
     sequence: parent.manifest.sequence + 1,
   };
 }
@@ -100,6 +102,11 @@ export async function chainTo(
   backup: StoredManifest,
 ): Promise<StoredManifest[]> {
   return chainOf(await repository.manifests(), backup.manifest.backupId);
+}
+
+/** The backup of an id, read anew. */
+export async function backupOf(repository: Repository, id: string): Promise<StoredManifest> {
+  return selectBackup(await repository.manifests(), { id });
 }
 
 /** Reads a whole disk; every block must come exactly once. Lost or unwanted blocks are 0xee. */

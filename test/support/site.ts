@@ -1,6 +1,7 @@
 /** A machine that is backed up: disks, hooks pinned in a folder of their own, a repository. */
 import { randomBytes } from "node:crypto";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { env, getuid, stderr } from "node:process";
 import { chainOf } from "../../src/core/chain.ts";
 import type { BlockExtent } from "../../src/core/extent.ts";
@@ -117,6 +118,16 @@ export async function ownBlocks(url: string, backupId: string): Promise<Set<numb
   } finally {
     await store.close();
   }
+}
+
+/** The key of a backup's manifest, in a repository that is a folder. */
+export function manifestKeyIn(folder: string, backupId: string): string {
+  const isIts = (key: string): boolean =>
+    readFileSync(join(folder, key), "utf8").includes(`"backupId": "${backupId}"`);
+  const keys = filesBelow(join(folder, "manifests")).map((name) => `manifests/${name}`);
+  const key = keys.find(isIts);
+  if (key !== undefined) return key;
+  throw new Error(`there is no manifest of ${backupId} in ${folder}`);
 }
 
 /** Files below a folder, relative, ascending. */
