@@ -13,11 +13,15 @@
 #include "../bpf/tracker.h"
 #include "answer.h"
 #include "device.h"
+#include "freeze.h"
 #include "path.h"
 #include "requests.h"
+#include "thaw.h"
 
 #define INHERITED 3
 #define IDLE_POLLS_MAX 2000 /* 1 ms each */
+#define DRAIN_PAUSE_NS 200000
+#define DRAIN_TIMEOUT_MS_MAX 60000
 
 static bool inherited;
 
@@ -30,27 +34,68 @@ int device_take_inherited(void)
 	return open("/dev/null", O_RDONLY | O_CLOEXEC) == INHERITED ? 0 : -1;
 }
 
+/* Writes and discards that the driver has; -1 with errno when the kernel does not say. */
+static long writes_in_flight(__u32 major, __u32 minor)
+{
+	unsigned int reads, writes;
+	char path[64];
+	FILE *file;
+	int count;
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/inflight", major, minor);
+	file = fopen(path, "re");
+	if (!file)
+		return -1;
+	count = fscanf(file, "%u %u", &reads, &writes);
+	fclose(file);
+	errno = EIO;
+	return count == 2 ? (long)writes : -1;
+}
+
 bool device_becomes_idle(__u32 device)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
-	char path[64];
 
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/inflight", TRACKER_MAJOR(device),
-		 TRACKER_MINOR(device));
 	for (int poll = 0; poll < IDLE_POLLS_MAX; poll++) {
-		unsigned int reads, writes;
-		FILE *file = fopen(path, "re");
-		bool idle;
+		long writes = writes_in_flight(TRACKER_MAJOR(device), TRACKER_MINOR(device));
 
-		if (!file)
-			return false;
-		idle = fscanf(file, "%u %u", &reads, &writes) == 2 && !reads && !writes;
-		fclose(file);
-		if (idle)
-			return true;
+		if (writes <= 0)
+			return !writes;
 		nanosleep(&pause, NULL);
 	}
 	return false;
+}
+
+/*
+ * Reads may go on: they change nothing, and somebody always reads. A limit that passes meanwhile
+ * thaws, here as anywhere.
+ */
+int device_drain(const struct frame *frame)
+{
+	const struct timespec pause = { .tv_nsec = DRAIN_PAUSE_NS };
+	const struct frame_drain_request *request = frame->fields;
+	uint64_t until = clock_ns() + request->timeout_ms * 1000000ull;
+
+	if (request->timeout_ms > DRAIN_TIMEOUT_MS_MAX)
+		return fail(FRAME_ERROR_CODE_BAD_REQUEST, 0, "drain: timeout out of bounds");
+	for (;;) {
+		long writes = writes_in_flight(request->major, request->minor);
+
+		if (writes < 0)
+			return fail(FRAME_ERROR_CODE_SYSTEM, errno,
+				    "cannot see what is in flight on the disk %u:%u",
+				    request->major, request->minor);
+		if (!writes)
+			break;
+		if (clock_ns() >= until)
+			return fail(FRAME_ERROR_CODE_BUSY, 0, "%ld writes are in flight", writes);
+		nanosleep(&pause, NULL);
+		if (!freeze_attend())
+			return fail(FRAME_ERROR_CODE_FREEZE_EXPIRED, 0,
+				    "the freeze ended while writes were in flight");
+	}
+	answer_done();
+	return 0;
 }
 
 static int answer_geometry(int fd, const char *path)

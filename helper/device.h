@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <linux/types.h>
 
-/* Waits until nothing is under way on a whole disk, at most 2 s. `device`: TRACKER_DEVICE. */
+/* Waits until no write is under way on a whole disk, at most 2 s. `device`: TRACKER_DEVICE. */
 bool device_becomes_idle(__u32 device);
 
 /* Notes whether descriptor 3 was inherited, and keeps it from being used for anything else. */

@@ -22,6 +22,9 @@ enum frame_type {
 	FRAME_REREAD_PARTITIONS_REQUEST = 9,
 	FRAME_SYNC_REQUEST = 10,
 	FRAME_LOCK_REQUEST = 11,
+	FRAME_FREEZE_REQUEST = 12,
+	FRAME_THAW_REQUEST = 13,
+	FRAME_DRAIN_REQUEST = 14,
 	FRAME_HELLO = 101,
 	FRAME_DONE = 102,
 	FRAME_ERROR = 103,
@@ -31,11 +34,21 @@ enum frame_type {
 	FRAME_BLOCKS = 107,
 	FRAME_LOST = 108,
 	FRAME_GEOMETRY = 109,
+	FRAME_FREEZE_OUTCOME = 110,
+	FRAME_THAWED = 111,
 };
 
 enum frame_hook {
 	FRAME_HOOK_BLOCK = 1,
 	FRAME_HOOK_BUFFER = 2,
+};
+
+enum frame_outcome {
+	FRAME_OUTCOME_FROZEN = 1,
+	FRAME_OUTCOME_READ_ONLY = 2,
+	FRAME_OUTCOME_UNSUPPORTED = 3,
+	FRAME_OUTCOME_ALREADY_FROZEN = 4,
+	FRAME_OUTCOME_UNREACHABLE = 5,
 };
 
 enum frame_error_code {
@@ -52,6 +65,8 @@ enum frame_error_code {
 	FRAME_ERROR_CODE_SYSTEM = 11,
 	FRAME_ERROR_CODE_BROKEN_SESSION = 12,
 	FRAME_ERROR_CODE_LOCKED = 13,
+	FRAME_ERROR_CODE_FREEZE_EXPIRED = 14,
+	FRAME_ERROR_CODE_BUSY = 15,
 };
 
 struct frame_header {
@@ -99,6 +114,20 @@ struct frame_zero_range_request {
 	uint64_t length;
 };
 _Static_assert(sizeof(struct frame_zero_range_request) == 16, "it has no padding");
+
+struct frame_freeze_request {
+	uint32_t limit_ms;
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct frame_freeze_request) == 8, "it has no padding");
+
+struct frame_drain_request {
+	uint32_t major;
+	uint32_t minor;
+	uint32_t timeout_ms;
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct frame_drain_request) == 16, "it has no padding");
 
 struct frame_hello {
 	uint32_t bpf_object;
@@ -181,6 +210,22 @@ struct frame_geometry {
 };
 _Static_assert(sizeof(struct frame_geometry) == 32, "it has no padding");
 
+struct frame_freeze_outcome {
+	uint32_t index;
+	uint32_t outcome;
+	uint32_t errno_;
+	uint32_t reserved;
+	uint64_t elapsed_us;
+};
+_Static_assert(sizeof(struct frame_freeze_outcome) == 24, "it has no padding");
+
+struct frame_thawed {
+	uint64_t frozen_us;
+	uint32_t expired;
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct frame_thawed) == 16, "it has no padding");
+
 /* Bytes of the fixed fields, and of one piece of the tail: 0 where there is none. */
 struct frame_shape {
 	uint32_t type;
@@ -200,6 +245,9 @@ static const struct frame_shape frame_shapes[] = {
 	{ FRAME_REREAD_PARTITIONS_REQUEST, 0, 0 },
 	{ FRAME_SYNC_REQUEST, 0, 1 },
 	{ FRAME_LOCK_REQUEST, 0, 1 },
+	{ FRAME_FREEZE_REQUEST, 8, 1 },
+	{ FRAME_THAW_REQUEST, 0, 0 },
+	{ FRAME_DRAIN_REQUEST, 16, 0 },
 	{ FRAME_HELLO, 8, 1 },
 	{ FRAME_DONE, 0, 0 },
 	{ FRAME_ERROR, 8, 1 },
@@ -209,6 +257,8 @@ static const struct frame_shape frame_shapes[] = {
 	{ FRAME_BLOCKS, 8, 16 },
 	{ FRAME_LOST, 8, 0 },
 	{ FRAME_GEOMETRY, 32, 0 },
+	{ FRAME_FREEZE_OUTCOME, 24, 0 },
+	{ FRAME_THAWED, 16, 0 },
 };
 
 #endif

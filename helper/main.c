@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include "answer.h"
 #include "device.h"
+#include "freeze.h"
 #include "listen.h"
 #include "loader.h"
 #include "pins.h"
@@ -63,6 +64,9 @@ static const struct {
 	{ FRAME_REREAD_PARTITIONS_REQUEST, device_reread_partitions },
 	{ FRAME_SYNC_REQUEST, path_sync },
 	{ FRAME_LOCK_REQUEST, path_lock },
+	{ FRAME_FREEZE_REQUEST, freeze_begin },
+	{ FRAME_THAW_REQUEST, freeze_thaw },
+	{ FRAME_DRAIN_REQUEST, device_drain },
 };
 
 static int dispatch(const struct frame *frame)
@@ -123,20 +127,32 @@ static int take_events(void)
 	return failed;
 }
 
+/* Milliseconds for poll(): the shorter of two, of which -1 has no end. */
+static int shorter(int left, int right)
+{
+	if (left < 0 || right < 0)
+		return left < 0 ? right : left;
+	return left < right ? left : right;
+}
+
 static int serve(void)
 {
 	for (;;) {
+		int timeout = shorter(listen_timeout(), freeze_timeout());
 		/* poll() leaves out a negative descriptor. */
 		struct pollfd polled[] = {
 			{ .fd = STDIN_FILENO, .events = POLLIN },
 			{ .fd = listen_descriptor(), .events = POLLIN },
+			{ .fd = freeze_watchdog_descriptor(), .events = POLLIN },
+			{ .fd = freeze_signal_descriptor(), .events = POLLIN },
 		};
 
-		if (poll(polled, sizeof(polled) / sizeof(polled[0]), listen_timeout()) < 0) {
+		if (poll(polled, sizeof(polled) / sizeof(polled[0]), timeout) < 0) {
 			if (errno == EINTR)
 				continue;
 			return EXIT_FAILURE;
 		}
+		freeze_attend();
 		if (listen_descriptor() >= 0 && take_events())
 			return EXIT_FAILURE;
 		if (polled[0].revents && !take_input())
@@ -191,7 +207,7 @@ int main(int argc, char **argv)
 	 */
 	if (prctl(PR_SET_DUMPABLE, 0) || signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
 	    signal(SIGINT, SIG_IGN) == SIG_ERR || signal(SIGQUIT, SIG_IGN) == SIG_ERR ||
-	    signal(SIGHUP, SIG_IGN) == SIG_ERR || device_take_inherited())
+	    signal(SIGHUP, SIG_IGN) == SIG_ERR || atexit(freeze_end) || device_take_inherited())
 		return EXIT_FAILURE;
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 	libbpf_set_print(print_libbpf);

@@ -25,9 +25,14 @@ int listen_begin(const struct frame *frame);
 int device_geometry(const struct frame *frame);
 int device_zero_range(const struct frame *frame);
 int device_reread_partitions(const struct frame *frame);
+int device_drain(const struct frame *frame);
 
 /* path.c */
 int path_sync(const struct frame *frame);
 int path_lock(const struct frame *frame);
+
+/* freeze.c */
+int freeze_begin(const struct frame *frame);
+int freeze_thaw(const struct frame *frame);
 
 #endif

@@ -13,6 +13,7 @@ import {
   type FrameLayout,
   HEADER,
   HOOK,
+  OUTCOME,
   PAYLOAD_BYTES_MAX,
   SLOT_ALL,
 } from "../src/frame/layout.ts";
@@ -98,6 +99,7 @@ function generate(): string {
     "",
     enumeration("frame_type", "FRAME_", types) +
       enumeration("frame_hook", "FRAME_HOOK_", HOOK) +
+      enumeration("frame_outcome", "FRAME_OUTCOME_", OUTCOME) +
       enumeration("frame_error_code", "FRAME_ERROR_CODE_", ERROR_CODE) +
       struct("frame_header", HEADER) +
       frames.map(([name, layout]) => structsOf(name, layout)).join("") +

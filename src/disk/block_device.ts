@@ -76,7 +76,7 @@ export function describeDevice(path: string): BlockDevice {
 }
 
 /** Disks and partitions that use this device or a partition of it (device mapper, md...). */
-export function dependentsOf(device: BlockDevice): string[] {
+export function dependentsOf(device: Pick<BlockDevice, "name">): string[] {
   const found = new Set<string>([device.name]);
   const visit = (folder: string): void => {
     for (const holder of listFolder(join(folder, "holders"))) {

@@ -1,52 +1,96 @@
 /** Which file systems of a disk are mounted here. */
-import { readFileSync, realpathSync, statSync } from "node:fs";
-import { basename } from "node:path";
+import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import { systemCodeOf } from "../errors.ts";
 import { type BlockDevice, dependentsOf, splitDeviceNumber } from "./block_device.ts";
+import { type MountInfo, mountAt, readMountInfo } from "./mount_info.ts";
 
-export interface Mount {
-  mountpoint: string;
-  /** "ext4", "xfs"... */
-  fileSystem: string;
-  /** What was mounted: "/dev/vda1". */
-  source: string;
-  readOnly: boolean;
-}
+export type Mount = Pick<MountInfo, "mountpoint" | "fileSystem" | "source" | "readOnly">;
 
-interface MountInfo extends Mount {
-  /** "major:minor" of the file system. */
-  deviceNumber: string;
-}
+/** A file system, by one of its mounts. */
+export type MountedFileSystem = Pick<MountInfo, "mountId" | "mountpoint" | "fileSystem">;
 
 /**
  * Mounts of the device, of its partitions, and of whatever is stacked on them, in the order in
  * which they were mounted. Bind mounts of one file system all appear.
  */
 export function mountsOf(device: BlockDevice): Mount[] {
-  const names = new Set(dependentsOf(device));
-  const isOnDevice = ({ source, deviceNumber }: MountInfo): boolean =>
-    names.has(kernelNameOf(source)) || names.has(nameOfNumber(deviceNumber));
-  return parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8"))
-    .filter(isOnDevice)
-    .map(({ deviceNumber: _, ...mount }) => mount);
+  return mountsOn(new Set(dependentsOf(device)), readMountInfo());
 }
 
-/** @param text /proc/self/mountinfo, as proc(5) describes it. Pure. */
-export function parseMountInfo(text: string): MountInfo[] {
-  return text
-    .split("\n")
-    .filter((line) => line.includes(" - "))
-    .map((line) => {
-      const [before = "", after = ""] = line.split(" - ");
-      const fields = before.split(" ");
-      const [fileSystem = "", source = "", superOptions = ""] = after.split(" ");
-      return {
-        deviceNumber: fields[2] ?? "",
-        mountpoint: unescapeOctal(fields[4] ?? ""),
-        fileSystem,
-        source: unescapeOctal(source),
-        readOnly: superOptions.split(",").includes("ro"),
-      };
-    });
+/**
+ * What must be frozen so that nothing changes on the device: its mounted file systems, those of its
+ * partitions and of what is stacked on them, and those on loop devices whose file lies on one of
+ * these. Each file system once, however often it is mounted, by a mount that its path leads to.
+ *
+ * @returns In the order in which to freeze: what lies on another comes before it, and else what was
+ *   mounted last comes first.
+ */
+export function freezeTargets(device: BlockDevice): MountedFileSystem[] {
+  const mounts = readMountInfo();
+  const depths = [...depthsOf(device, mounts)];
+  const firsts = new Map(
+    depths.map(([number]) => [number, mounts.findIndex((it) => it.deviceNumber === number)]),
+  );
+  const orderOf = (number: string): number => firsts.get(number) ?? 0;
+  return depths
+    .sort(([a, depthA], [b, depthB]) => depthB - depthA || orderOf(b) - orderOf(a))
+    .flatMap(([number]) => {
+      const all = mounts.filter(({ deviceNumber }) => deviceNumber === number);
+      const best = all.find((mount) => mountAt(mount.mountpoint, mounts) === mount) ?? all[0];
+      return best === undefined ? [] : [best];
+    })
+    .map(({ mountId, mountpoint, fileSystem }) => ({ mountId, mountpoint, fileSystem }));
+}
+
+/** By the number of each file system: how many loop devices lie between it and the device. */
+function depthsOf(device: BlockDevice, mounts: readonly MountInfo[]): Map<string, number> {
+  const depths = new Map<string, number>();
+  const loops = loopFiles();
+  let names = new Set(dependentsOf(device));
+  // A loop device may lie on another, but no chain of them is longer than there are devices.
+  for (let depth = 0; names.size > 0 && depth <= loops.size; depth++) {
+    const numbers = new Set(mountsOn(names, mounts).map(({ deviceNumber }) => deviceNumber));
+    for (const number of numbers) depths.set(number, depth);
+    const above = [...loops].filter(([, file]) =>
+      numbers.has(mountAt(file, mounts)?.deviceNumber ?? ""),
+    );
+    names = new Set(above.flatMap(([name]) => dependentsOf({ name })));
+  }
+  return depths;
+}
+
+/** The files behind loop devices, by the kernel's names of these. */
+function loopFiles(): Map<string, string> {
+  const files = new Map<string, string>();
+  for (const name of listFolder("/sys/block").filter((it) => it.startsWith("loop"))) {
+    try {
+      const file = readFileSync(`/sys/block/${name}/loop/backing_file`, "utf8");
+      files.set(name, file.replace(/\n$/, ""));
+    } catch (error) {
+      // It has no file, or lost it just now.
+      if (!["ENOENT", "ENXIO"].includes(systemCodeOf(error) ?? "")) throw error;
+    }
+  }
+  return files;
+}
+
+/** The mounts whose file system lies on one of the devices with these names. */
+function mountsOn(names: ReadonlySet<string>, mounts: readonly MountInfo[]): MountInfo[] {
+  const btrfs = btrfsDevices();
+  return mounts.filter(({ source, deviceNumber, fileSystem }) => {
+    const name = kernelNameOf(source);
+    if (names.has(name) || names.has(nameOfNumber(deviceNumber))) return true;
+    // btrfs names one of its devices; the disk may be another of them.
+    const devices = fileSystem === "btrfs" ? btrfs.find((all) => all.includes(name)) : undefined;
+    return devices?.some((it) => names.has(it)) === true;
+  });
+}
+
+/** The devices of each btrfs that is mounted. */
+function btrfsDevices(): string[][] {
+  const folder = "/sys/fs/btrfs";
+  return listFolder(folder).map((id) => listFolder(join(folder, id, "devices")));
 }
 
 /**
@@ -71,9 +115,11 @@ function nameOfNumber(deviceNumber: string): string {
   }
 }
 
-/** mountinfo writes space, tab, newline and backslash as `\ooo`. */
-function unescapeOctal(text: string): string {
-  return text.replaceAll(/\\([0-7]{3})/g, (_, octal: string) =>
-    String.fromCharCode(Number.parseInt(octal, 8)),
-  );
+function listFolder(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes(systemCodeOf(error) ?? "")) return [];
+    throw error;
+  }
 }

@@ -118,6 +118,21 @@ export const FRAMES = {
    * must be a regular file of root's. Answer: `done`, or the error `locked`.
    */
   lockRequest: { type: 11, fields: {}, tail: "text" },
+  /**
+   * Freeze file systems (FIFREEZE), for `limitMs` at most from the first one on. In the tail one
+   * text for each, in the order in which to freeze: `<mount id> <mountpoint>`. Answer: a
+   * `freezeOutcome` for each, then `done`; or `error`, and then nothing is frozen. While they are
+   * frozen other requests are answered. They are thawed by `thawRequest`, when the limit has passed,
+   * when standard input closes, by a signal that asks to end, and by the watchdog.
+   */
+  freezeRequest: { type: 12, fields: { limitMs: "u32", reserved: "u32" }, tail: "text" },
+  /** Thaw what was frozen. Answer: `thawed`, once more when it is asked again. */
+  thawRequest: { type: 13, fields: {} },
+  /** Wait until no write is in flight on the whole disk. Answer: `done`, or the error `busy`. */
+  drainRequest: {
+    type: 14,
+    fields: { major: "u32", minor: "u32", timeoutMs: "u32", reserved: "u32" },
+  },
 
   // --- answers and events ---------------------------------------------------------------------
   /** `bpfObject`: 0 none usable, 1 modern, 2 legacy (no atomics or no bpf_loop). Tail: version. */
@@ -184,12 +199,37 @@ export const FRAMES = {
       reserved: "u32",
     },
   },
+  /**
+   * What became of the entry with this index: one of OUTCOME. `errno` is what the kernel answered,
+   * 0 for nothing; `elapsedUs` how long FIFREEZE took.
+   */
+  freezeOutcome: {
+    type: 110,
+    fields: { index: "u32", outcome: "u32", errno: "u32", reserved: "u32", elapsedUs: "u64" },
+  },
+  /**
+   * All is thawed. `frozenUs` counts from before the first FIFREEZE to after the last FITHAW;
+   * `expired` is 1 when they were not frozen until this was asked for.
+   */
+  thawed: { type: 111, fields: { frozenUs: "u64", expired: "u32", reserved: "u32" } },
 } as const satisfies Record<string, FrameLayout>;
 
 /** In `detachRequest`: every slot. */
 export const SLOT_ALL = 0xffff_ffff;
 
 export const HOOK = { block: 1, buffer: 2 } as const;
+
+export const OUTCOME = {
+  frozen: 1,
+  /** The file system is read-only: nothing to freeze. */
+  readOnly: 2,
+  /** It cannot be frozen. */
+  unsupported: 3,
+  /** Somebody else has frozen it, and will thaw it. */
+  alreadyFrozen: 4,
+  /** The path leads to another mount. */
+  unreachable: 5,
+} as const;
 
 export const ERROR_CODE = {
   /** A request that makes no sense: a bug on our side. */
@@ -213,4 +253,8 @@ export const ERROR_CODE = {
   brokenSession: 12,
   /** Another process holds the lock. */
   locked: 13,
+  /** A freeze ended before it was asked to. */
+  freezeExpired: 14,
+  /** Writes are still in flight. */
+  busy: 15,
 } as const;

@@ -40,6 +40,11 @@ const MEANINGS: Readonly<Record<keyof typeof ERROR_CODE, Meaning>> = {
   },
   system: { code: "IO", fix: "see `dmesg`; run `ibackup doctor`" },
   brokenSession: { code: "TRACKER", fix: RESTART_TRACKING },
+  freezeExpired: {
+    code: "CONSISTENCY",
+    fix: "flush when less is written, or allow more time: `--freeze-limit`",
+  },
+  busy: { code: "TARGET_BUSY", fix: "flush when less is written" },
   locked: { code: "LOCKED", fix: "wait until it has ended, then run the command again" },
 };
 

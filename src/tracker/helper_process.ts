@@ -45,6 +45,9 @@ const LAST_FRAME: Readonly<Record<RequestName, FrameName>> = {
   rereadPartitionsRequest: "done",
   syncRequest: "done",
   lockRequest: "done",
+  freezeRequest: "done",
+  thawRequest: "thawed",
+  drainRequest: "done",
 };
 
 export interface AskOptions {

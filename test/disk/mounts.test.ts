@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parseMountInfo } from "../../src/disk/mounts.ts";
+import { parseMountInfo } from "../../src/disk/mount_info.ts";
 
 test("parseMountInfo() reads optional fields, escapes and read-only file systems", () => {
   const text = [
@@ -9,6 +9,8 @@ test("parseMountInfo() reads optional fields, escapes and read-only file systems
   ].join("\n");
   expect(parseMountInfo(text)).toEqual([
     {
+      mountId: 36,
+      parentId: 35,
       deviceNumber: "98:0",
       mountpoint: "/mnt/a b",
       fileSystem: "ext3",
@@ -16,6 +18,8 @@ test("parseMountInfo() reads optional fields, escapes and read-only file systems
       readOnly: false,
     },
     {
+      mountId: 37,
+      parentId: 35,
       deviceNumber: "0:44",
       mountpoint: "/data",
       fileSystem: "btrfs",

@@ -45,6 +45,23 @@ export function goldenFrames(): Frame[] {
         { firstBlock: 2 ** 40, blockCount: 2 ** 31 },
       ],
     },
+    {
+      name: "freezeRequest",
+      request: 12,
+      fields: { limitMs: 10_000, reserved: 0 },
+      tail: "42 /srv/data\x0028 /",
+    },
+    {
+      name: "freezeOutcome",
+      request: 12,
+      fields: { index: 1, outcome: 4, errno: 16, reserved: 0, elapsedUs: 2 ** 33 },
+    },
+    { name: "thawed", request: 13, fields: { frozenUs: 2 ** 40, expired: 1, reserved: 0 } },
+    {
+      name: "drainRequest",
+      request: 14,
+      fields: { major: 254, minor: 10, timeoutMs: 1000, reserved: 0 },
+    },
     // Around the longest run that one COBS code can announce.
     ...Array.from({ length: 13 }, (_, index) => textOf(246 + index)),
     {

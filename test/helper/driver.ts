@@ -109,6 +109,7 @@ const LAST: Partial<Record<FrameName, FrameName>> = {
   helloRequest: "hello",
   attachRequest: "slot",
   geometryRequest: "geometry",
+  thawRequest: "thawed",
 };
 
 function describeAll(frames: Frame[]): string {

@@ -54,6 +54,21 @@ static void make_golden(void)
 	static const uint64_t words[] = { 1, 0, 0x0a0a0a0a0a0a0a0a, 1ull << 63 };
 	static const struct frame_blocks blocks = { .slot = 0 };
 	static const struct frame_blocks_record runs[] = { { 0, 1 }, { 1ull << 40, 1ull << 31 } };
+	static const struct frame_freeze_request freeze = { .limit_ms = 10000 };
+	static const char mounts[] = "42 /srv/data\0"
+				     "28 /";
+	static const struct frame_freeze_outcome outcome = {
+		.index = 1,
+		.outcome = FRAME_OUTCOME_ALREADY_FROZEN,
+		.errno_ = 16,
+		.elapsed_us = 1ull << 33,
+	};
+	static const struct frame_thawed thawed = { .frozen_us = 1ull << 40, .expired = 1 };
+	static const struct frame_drain_request drain = {
+		.major = 254,
+		.minor = 10,
+		.timeout_ms = 1000,
+	};
 	static const struct frame_bitmap longest = { .slot = 1, .first_word = 0xffffe000 };
 	static uint64_t noise[WORDS_MAX];
 	static char xs[258];
@@ -65,6 +80,11 @@ static void make_golden(void)
 	add(FRAME_ERROR, 3, (struct frame_parts){ &error, sizeof(error), "no space", 8 });
 	add(FRAME_BITMAP, 4, (struct frame_parts){ &bitmap, sizeof(bitmap), words, sizeof(words) });
 	add(FRAME_BLOCKS, 0, (struct frame_parts){ &blocks, sizeof(blocks), runs, sizeof(runs) });
+	add(FRAME_FREEZE_REQUEST, 12,
+	    (struct frame_parts){ &freeze, sizeof(freeze), mounts, sizeof(mounts) - 1 });
+	add(FRAME_FREEZE_OUTCOME, 12, (struct frame_parts){ &outcome, sizeof(outcome), NULL, 0 });
+	add(FRAME_THAWED, 13, (struct frame_parts){ &thawed, sizeof(thawed), NULL, 0 });
+	add(FRAME_DRAIN_REQUEST, 14, (struct frame_parts){ &drain, sizeof(drain), NULL, 0 });
 	/* Around the longest run that one COBS code can announce. */
 	memset(xs, 'x', sizeof(xs));
 	for (uint32_t length = 246; length <= sizeof(xs); length++)
