@@ -20,3 +20,13 @@ export function spreadOf(values: readonly number[], decimals: number): string {
   );
   return `${least} to ${greatest}, middle half ${lower} to ${upper}, of ${values.length}`;
 }
+
+/** "0.98 to 1.01": where the median of all that could be measured lies, 19 times of 20. */
+export function medianRange(values: readonly number[], decimals: number): string {
+  // So many values fall below it as heads come of that many coins: n / 2, give or take sqrt(n).
+  const share = 0.98 / Math.sqrt(values.length);
+  const [from, to] = [0.5 - share, 0.5 + share].map((at) =>
+    quantile(values, Math.min(1, Math.max(0, at))).toFixed(decimals),
+  );
+  return `${from} to ${to}`;
+}
