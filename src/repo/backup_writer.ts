@@ -5,13 +5,13 @@ import { FRAME_DIGEST_BYTES, RECORD_KIND } from "../core/records.ts";
 import { assert } from "../errors.ts";
 import { compress } from "../runtime/compression.ts";
 import { noteDiscarded } from "../runtime/memory.ts";
+import { contentRuns } from "../runtime/zero_scan.ts";
 import { blocksPerFrame, FrameBuilder, type RawFrame } from "./frame_builder.ts";
 import { BufferPool, MemoryGauge } from "./memory_pool.ts";
 import type { StoredFrame } from "./pack_builder.ts";
 import { RecordSink } from "./record_sink.ts";
 import type { Repository } from "./repository.ts";
 import { sha256 } from "./sha256.ts";
-import { contentRuns } from "./zero_scan.ts";
 
 const ZSTD_LEVEL = 3;
 /** Frames being compressed or waiting for their place in a pack, and the most they may take. */

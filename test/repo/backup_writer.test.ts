@@ -5,7 +5,7 @@ import { extentsOf, RECORD_KIND, windowOf } from "../../src/core/records.ts";
 import { openBackupWriter } from "../../src/repo/backup_writer.ts";
 import { readBlocks } from "../../src/repo/block_reader.ts";
 import type { Repository } from "../../src/repo/repository.ts";
-import { contentRuns } from "../../src/repo/zero_scan.ts";
+import { contentRuns } from "../../src/runtime/zero_scan.ts";
 import {
   BLOCK_BYTES,
   content,
