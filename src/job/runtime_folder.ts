@@ -1,8 +1,7 @@
 /** The folder for what lives until the next boot: pending sets and locks. */
-import { accessSync, constants, lstatSync, mkdirSync, type Stats, statfsSync } from "node:fs";
-import { isAbsolute } from "node:path";
-import { geteuid } from "node:process";
-import { IbackupError, messageOf, systemCodeOf } from "../errors.ts";
+import { statfsSync } from "node:fs";
+import { IbackupError, systemCodeOf } from "../errors.ts";
+import { openPrivateFolder } from "./private_folder.ts";
 
 /** What statfs(2) calls tmpfs. */
 const TMPFS_MAGIC = 0x0102_1994;
@@ -17,27 +16,8 @@ const PARENTS = ["/run", "/dev/shm"];
  * @throws IbackupError NOT_PERMITTED, UNSUPPORTED where no tmpfs is mounted, or USAGE.
  */
 export function openRuntimeFolder(override: string | undefined): string {
-  const folder = override ?? defaultFolder();
-  if (!isAbsolute(folder)) {
-    throw new IbackupError("USAGE", `Cannot use the runtime folder "${folder}"`, {
-      why: "its path is not absolute",
-      fix: "set IBACKUP_RUNTIME_DIR to an absolute path, or unset it",
-    });
-  }
-  try {
-    mkdirSync(folder, { mode: 0o700 });
-  } catch (error) {
-    if (systemCodeOf(error) !== "EEXIST") throw refused(folder, messageOf(error), error);
-  }
-  const fault = faultOf(lstatSync(folder));
-  if (fault !== undefined) throw refused(folder, fault);
-  try {
-    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
-  } catch (error) {
-    // It is as it should be, and we are not root.
-    throw refused(folder, messageOf(error), error);
-  }
-  return folder;
+  const path = override ?? defaultFolder();
+  return openPrivateFolder({ path, name: "runtime folder", variable: "IBACKUP_RUNTIME_DIR" });
 }
 
 export function isTmpfs(path: string): boolean {
@@ -49,17 +29,6 @@ export function isTmpfs(path: string): boolean {
   }
 }
 
-/** Somebody else could change a pending set, and a written block would be missing from a backup. */
-function faultOf(stats: Stats): string | undefined {
-  if (stats.isSymbolicLink()) return "it is a symbolic link";
-  if (!stats.isDirectory()) return "it is not a folder";
-  if (stats.uid !== 0) return `it belongs to user ${stats.uid}, not to root`;
-  if ((stats.mode & 0o077) !== 0) {
-    return `others may enter it: its mode is ${(stats.mode & 0o777).toString(8)}, not 700`;
-  }
-  return undefined;
-}
-
 function defaultFolder(): string {
   const parent = PARENTS.find(isTmpfs);
   if (parent !== undefined) return `${parent}/ibackup`;
@@ -67,13 +36,4 @@ function defaultFolder(): string {
     why: `none of ${PARENTS.join(", ")} is a tmpfs`,
     fix: "mount one: `mount -t tmpfs -o mode=1777 tmpfs /dev/shm`",
   });
-}
-
-function refused(folder: string, why: string, cause?: unknown): IbackupError {
-  const fix =
-    geteuid?.() === 0
-      ? `see who made it, and remove it: \`rm -r ${folder}\`; ibackup makes it anew`
-      : "run ibackup as root";
-  const what = `Cannot use the runtime folder "${folder}"`;
-  return new IbackupError("NOT_PERMITTED", what, { why, fix, cause });
 }
