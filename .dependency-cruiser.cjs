@@ -10,8 +10,9 @@ const MAY_IMPORT = {
   repo: ["store", "core", "runtime"],
   tracker: ["frame", "core", "runtime"],
   disk: ["core", "runtime"],
+  digests: ["core", "runtime"],
   config: ["core"],
-  job: ["repo", "store", "tracker", "disk", "config", "core", "runtime"],
+  job: ["repo", "store", "tracker", "disk", "digests", "config", "core", "runtime"],
   cli: ["job", "config", "core"],
 };
 
