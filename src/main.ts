@@ -55,12 +55,14 @@ async function openContext(settings: Settings): Promise<OpenContext> {
     return repository;
   };
   const { openRuntimeFolder } = await import("./job/runtime_folder.ts");
+  const { openCacheFolder } = await import("./job/cache_folder.ts");
   const context = {
     openStore,
     openRepository,
     helper: async () => (await import("./runtime/embedded_helper.ts")).helperExecutable(),
     helperArgs: helperArguments(),
     runtimeDir: () => openRuntimeFolder(env["IBACKUP_RUNTIME_DIR"]),
+    cacheDir: () => openCacheFolder(env["IBACKUP_CACHE_DIR"]),
     progress: await openProgress(stderr),
     clock: { now: () => new Date(), monotonicMs: () => performance.now() },
     random: (bytes: number) => new Uint8Array(randomBytes(bytes)),

@@ -29,7 +29,7 @@ export function flushCommand(run: Run) {
       "name of the disk in the repository (default: that of its last backup)",
     )
     .option("--base", "take a base, even where an incremental would do")
-    .option("--scan", "read and compare the whole disk, even where tracking can be trusted")
+    .option("--scan", "compare the whole disk with the repository, whatever tracking says")
     .addOption(
       new Option("--consistency <least>", "the least that is accepted; less commits nothing")
         .choices(["frozen", "quiet", "fuzzy"] as const)

@@ -23,6 +23,8 @@ export interface JobContext {
   readonly helperArgs: readonly string[];
   /** A folder that only root can enter and that the next boot finds empty. Made when needed. */
   runtimeDir(): string;
+  /** A folder that only root can enter, for what can be found out again. Made when needed. */
+  cacheDir(): string;
   readonly progress: Progress;
   readonly clock: Clock;
   /** So many bytes that nobody can guess. */

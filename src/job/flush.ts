@@ -14,6 +14,7 @@ import { openDiskReader } from "../disk/disk_reader.ts";
 import { IbackupError } from "../errors.ts";
 import { openBackupWriter } from "../repo/backup_writer.ts";
 import type { JobContext } from "./context.ts";
+import { openFlushDigests } from "./flush_digests.ts";
 import { blocksToRead, readPasses, taintsOf } from "./flush_passes.ts";
 import type { FlushOptions, FlushTask } from "./flush_task.ts";
 import { openLedger } from "./pending_ledger.ts";
@@ -59,11 +60,13 @@ export async function flushDevice(
       blockCount: disk.blockCount,
       signal: context.signal,
     });
-    const found = { ...succession, repository, ledger };
+    const digests = await openFlushDigests(context, { ...succession, disk, repository, vmId });
+    const found = { ...succession, ...digests, repository, ledger };
     try {
       return await run({ context, options, disk, reader, writer, ...found });
     } catch (error) {
       await writer.abort();
+      await digests.digests?.abort();
       throw error;
     } finally {
       context.progress.end();
@@ -82,7 +85,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
   await disk.sync();
   await ledger?.collect();
   const taintsAtStart = taintsOf(disk);
-  const gapCheck = checkGap({
+  const checked = checkGap({
     parent: parentFacts(flush),
     brokenChain: flush.brokenChain,
     sizeBytes: disk.device.sizeBytes,
@@ -91,8 +94,8 @@ async function run(flush: FlushTask): Promise<FlushResult> {
     pending: ledger?.remembered,
     asked: { base: options.base, scan: options.scan },
   });
-  const todo = await blocksToRead(flush, gapCheck);
-  const reading = await readPasses(flush, todo, taintsAtStart);
+  const { blocks, gapCheck } = await blocksToRead(flush, checked);
+  const reading = await readPasses(flush, blocks, taintsAtStart);
   refuseLess(reading.consistency, options.consistency);
 
   const stored = await writer.finish();
@@ -115,6 +118,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
   ledger?.prepareCommit(manifest.backupId, taintsAtStart);
   await flush.repository.commit(manifest);
   ledger?.commit();
+  await flush.digests?.commit(manifest.backupId);
   return resultOf(manifest, context.clock.monotonicMs() - startedMs);
 }
 

@@ -18,16 +18,22 @@ export interface Reading {
   capturedAt: Date;
 }
 
-/** The blocks of the first pass. */
+/** The blocks of the first pass, and the verdict, which says how they were found. */
 export async function blocksToRead(
   flush: FlushTask,
-  { verdict, reason }: GapVerdict,
-): Promise<BlockSet> {
+  gapCheck: GapVerdict,
+): Promise<{ blocks: BlockSet; gapCheck: GapVerdict }> {
+  const { verdict, reason } = gapCheck;
   const { disk, ledger, parent } = flush;
-  if (verdict === "trusted" && ledger !== undefined) return ledger.pendingBlocks();
-  if (verdict === "base" || parent === undefined) return BlockSet.full(disk.blockCount);
+  if (verdict === "trusted" && ledger !== undefined) {
+    return { blocks: ledger.pendingBlocks(), gapCheck };
+  }
+  if (verdict === "base" || parent === undefined) {
+    return { blocks: BlockSet.full(disk.blockCount), gapCheck };
+  }
   flush.context.progress.message(`comparing the whole disk: ${reason}`);
-  return await compareWithParent(flush, parent.manifest);
+  const { different, how } = await compareWithParent(flush, parent.manifest);
+  return { blocks: different, gapCheck: { verdict, reason: `${reason}; ${how}` } };
 }
 
 /** Reads, and reads again what was written meanwhile, until nothing was or it does not shrink. */
@@ -62,13 +68,14 @@ export async function readPasses(
 }
 
 async function readPass(
-  { context, disk, reader, writer }: FlushTask,
+  { context, disk, reader, writer, digests }: FlushTask,
   todo: BlockSet,
   count: number,
 ): Promise<void> {
   context.progress.begin(`reading ${disk.device.path}`, count * disk.blockBytes);
   for await (const { bytes, ...extent } of reader.read(todo.extents(), context.signal)) {
     await writer.add(extent, bytes);
+    digests?.add(extent, bytes);
     context.progress.advance(bytes.length);
   }
 }

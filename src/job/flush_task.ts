@@ -4,6 +4,7 @@ import type { DiskReader } from "../disk/disk_reader.ts";
 import type { BackupWriter } from "../repo/backup_writer.ts";
 import type { Repository } from "../repo/repository.ts";
 import type { JobContext } from "./context.ts";
+import type { FlushDigests } from "./flush_digests.ts";
 import type { PendingLedger } from "./pending_ledger.ts";
 import type { SourceDisk } from "./source_disk.ts";
 import type { Succession } from "./succession.ts";
@@ -22,7 +23,7 @@ export interface FlushOptions {
 }
 
 /** Everything that the steps of one flush share. */
-export interface FlushTask extends Succession {
+export interface FlushTask extends Succession, FlushDigests {
   context: JobContext;
   options: FlushOptions;
   disk: SourceDisk;

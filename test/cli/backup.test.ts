@@ -20,7 +20,7 @@ beforeAll(() => {
   disk = machine.loopDisk("disk", 32 << 20);
   writeRandom(disk, 0, 1000);
   settings = {
-    IBACKUP_RUNTIME_DIR: machine.runtimeFolder,
+    ...machine.environment,
     IBACKUP_PIN_DIR: "/sys/fs/bpf/ibackup_test_cli",
     IBACKUP_REPO: `file://${machine.path("repository")}`,
   };

@@ -17,7 +17,7 @@ beforeEach(() => {
 afterEach(() => machine.close());
 
 function doctor(...args: string[]): Ended {
-  return runCli(["doctor", ...args], { IBACKUP_RUNTIME_DIR: machine.runtimeFolder });
+  return runCli(["doctor", ...args], machine.environment);
 }
 
 function findingsOf(ended: Ended): Record<string, Diagnosis["findings"][number]> {
@@ -103,7 +103,7 @@ describe("doctor", () => {
       ["--bounding-set=-all", "--inh-caps=-all", ...CLI, "doctor", "--json"],
       {
         encoding: "utf8",
-        env: { PATH: env["PATH"] ?? "", IBACKUP_RUNTIME_DIR: machine.runtimeFolder },
+        env: { PATH: env["PATH"] ?? "", ...machine.environment },
       },
     );
     const { findings } = JSON.parse(stdout) as Diagnosis;

@@ -18,7 +18,7 @@ let settings: Record<string, string>;
 
 beforeEach(() => {
   machine = new Machine();
-  settings = { IBACKUP_RUNTIME_DIR: machine.runtimeFolder, IBACKUP_PIN_DIR: PINS };
+  settings = { ...machine.environment, IBACKUP_PIN_DIR: PINS };
   disk = machine.loopDisk("disk", 64 << 20);
   machine.onClose(() => track("stop"));
 });

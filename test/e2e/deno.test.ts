@@ -57,7 +57,7 @@ describe.runIf(canTrack() && existsSync(DENO))("under Deno", () => {
       env: {
         PATH: env["PATH"] ?? "",
         HOME: env["HOME"] ?? "/root",
-        IBACKUP_RUNTIME_DIR: site.machine.runtimeFolder,
+        ...site.machine.environment,
         ...site.options.env,
       },
     });

@@ -73,12 +73,12 @@ export function continuing(parent: StoredManifest | undefined): Partial<Manifest
 /** Writes the changes and commits a backup of them. */
 export async function takeBackup(
   repository: Repository,
-  disk: { blockCount: number; parent?: StoredManifest | undefined },
+  disk: { blockCount: number; parent?: StoredManifest | undefined; sequence?: number },
   changes: Iterable<Change>,
 ): Promise<StoredManifest> {
   const { blockCount, parent } = disk;
   const written = await write(repository, blockCount, changes);
-  const number = parent ? parent.manifest.sequence + 1 : 0;
+  const number = parent ? parent.manifest.sequence + 1 : (disk.sequence ?? 0);
   const fields = { ...continuing(parent), blockCount, ...written };
   return await repository.commit(exampleManifest(number, fields));
 }

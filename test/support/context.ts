@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { openCacheFolder } from "../../src/job/cache_folder.ts";
 import type { JobContext } from "../../src/job/context.ts";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import type { Repository } from "../../src/repo/repository.ts";
@@ -19,6 +20,7 @@ export function testContext(
     helper: helperExecutable,
     helperArgs: ["--pins", `/sys/fs/bpf/${pins}`],
     runtimeDir: () => machine.runtimeFolder,
+    cacheDir: () => openCacheFolder(machine.cacheFolder),
     progress: SILENT_PROGRESS,
     clock: { now: () => new Date(), monotonicMs: () => performance.now() },
     random: (bytes) => new Uint8Array(randomBytes(bytes)),

@@ -31,10 +31,19 @@ export class Machine {
     const runtimeFolder = mkdtempSync("/dev/shm/ibackup-test-");
     this.onClose(() => rmSync(runtimeFolder, { recursive: true, force: true }));
     this.runtimeFolder = runtimeFolder;
+    this.cacheFolder = this.path("cache");
   }
 
   /** On tmpfs, for what ibackup keeps until the next boot. */
   readonly runtimeFolder: string;
+
+  /** For what ibackup can find out again. */
+  readonly cacheFolder: string;
+
+  /** Variables by which ibackup finds these folders. */
+  get environment(): Record<string, string> {
+    return { IBACKUP_RUNTIME_DIR: this.runtimeFolder, IBACKUP_CACHE_DIR: this.cacheFolder };
+  }
 
   onClose(undo: () => void): void {
     this.#undo.push(undo);

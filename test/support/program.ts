@@ -61,7 +61,7 @@ function environmentOf(machine: Machine, options: ProgramOptions): Record<string
   return {
     PATH: env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
     HOME: machine.folder,
-    IBACKUP_RUNTIME_DIR: machine.runtimeFolder,
+    ...machine.environment,
     ...options.env,
   };
 }

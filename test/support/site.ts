@@ -63,7 +63,7 @@ export class Site {
 
   /** The words that run ibackup in a shell as the other methods do. */
   get command(): string {
-    const variables = { IBACKUP_RUNTIME_DIR: this.machine.runtimeFolder, ...this.options.env };
+    const variables = { ...this.machine.environment, ...this.options.env };
     const assignments = Object.entries(variables).map(([name, value]) => `${name}='${value}'`);
     return `env ${assignments.join(" ")} '${PROGRAM}'`;
   }
