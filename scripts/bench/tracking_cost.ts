@@ -5,7 +5,7 @@ import { Machine, run } from "../../test/support/machine.ts";
 import { ibackupJson } from "../../test/support/program.ts";
 import { environmentOf, makeLoopDisk, memoryFolder } from "./bench_disk.ts";
 import type { Figure, MeasureOptions, Value } from "./figure.ts";
-import { type RandomWrites, startRandomWrites } from "./random_writes.ts";
+import { startRandomWrites } from "./random_writes.ts";
 import { median, medianRange, spreadOf } from "./statistics.ts";
 
 const DISK_BYTES = 2 ** 30;
@@ -13,16 +13,11 @@ const DISK_BYTES = 2 ** 30;
 const SETTLE_MS = 200;
 const WINDOW_MS = 500;
 
-/** Writes a second in two windows next to each other. */
-interface Pair {
-  on: number;
-  off: number;
-}
-
-interface Pairs {
-  tracking: Pair[];
-  /** With nothing switched: what the measurement itself makes of one and the same thing. */
-  noise: Pair[];
+/** Of half a second, in which nothing is switched. */
+interface Window {
+  tracked: boolean;
+  /** Writes a second. */
+  rate: number;
 }
 
 export const TRACKING_COST: Figure = { name: "tracking on / off", measure };
@@ -33,9 +28,17 @@ async function measure(options: MeasureOptions): Promise<Value[]> {
     const memory = memoryFolder(machine);
     const env = environmentOf(memory);
     machine.onClose(() => void ibackupJson(machine, ["track", "stop"], { env }));
-    const bench = { machine, env, options };
-    const onDisk = await measurePairs({ ...bench, file: machine.path("disk.img") });
-    const inMemory = await measurePairs({ ...bench, file: join(memory, "disk.img") });
+    const bench = { machine, env, say: options.say };
+    const onDisk = await measureWindows({
+      ...bench,
+      file: machine.path("disk.img"),
+      pairs: options.quick ? 20 : 300,
+    });
+    const inMemory = await measureWindows({
+      ...bench,
+      file: join(memory, "disk.img"),
+      pairs: options.quick ? 20 : 100,
+    });
     return [
       ...valuesOf("file in /var/tmp", onDisk, { atLeast: 0.99 }),
       // Nothing but the processor limits these writes: each nanosecond shows.
@@ -49,92 +52,85 @@ async function measure(options: MeasureOptions): Promise<Value[]> {
 interface Bench {
   machine: Machine;
   env: Record<string, string>;
-  options: MeasureOptions;
+  say: MeasureOptions["say"];
   /** What the loop disk stands on. */
   file: string;
+  pairs: number;
 }
 
-async function measurePairs({ machine, env, options, file }: Bench): Promise<Pairs> {
+async function measureWindows({ machine, env, say, file, pairs }: Bench): Promise<Window[]> {
   const device = makeLoopDisk(machine, file, DISK_BYTES);
-  options.say(`  a loop disk over ${file}`);
+  say(`  a loop disk over ${file}`);
   // Fills the file, so that no write has to find room for it.
   run("dd", "if=/dev/zero", `of=${device}`, "bs=1M", `count=${DISK_BYTES >> 20}`, "oflag=direct");
   const track = (...args: string[]) => void ibackupJson(machine, ["track", ...args], { env });
-  let tracked = false;
-  const switchTo = (on: boolean): void => {
-    if (on === tracked) track("status");
-    else track(on ? "start" : "stop", device);
-    tracked = on;
-  };
   const writes = await startRandomWrites(device);
-  const pairs: Pairs = { tracking: [], noise: [] };
+  const windows: Window[] = [];
   try {
-    while (pairs.tracking.length < (options.quick ? 20 : 240)) {
+    while (windows.length < 2 * pairs) {
       // off on, on off, off on...: what drifts meanwhile falls on both alike.
-      const onFirst = pairs.tracking.length % 2 === 1;
-      const order = onFirst ? [true, false] : [false, true];
-      pairs.tracking.push(await measurePair(writes, order, switchTo));
-      pairs.noise.push(await measurePair(writes, order, () => track("status")));
-      if (pairs.tracking.length % 20 === 0) sayHow(pairs, options.say);
+      const tracked = windows.length % 4 === 1 || windows.length % 4 === 2;
+      if (tracked === (windows.at(-1)?.tracked ?? false)) track("status");
+      else track(tracked ? "start" : "stop", device);
+      await sleep(SETTLE_MS);
+      windows.push({ tracked, rate: await writes.rate(WINDOW_MS) });
+      if (windows.length % 40 === 0) sayHow(windows, say);
     }
   } finally {
     await writes.stop();
   }
-  switchTo(false);
-  return pairs;
+  return windows;
 }
 
-async function measurePair(
-  writes: RandomWrites,
-  order: readonly boolean[],
-  switchTo: (on: boolean) => void,
-): Promise<Pair> {
-  const pair = { on: 0, off: 0 };
-  for (const on of order) {
-    switchTo(on);
-    await sleep(SETTLE_MS);
-    pair[on ? "on" : "off"] = await writes.rate(WINDOW_MS);
+/** Of each two windows that follow each other. */
+interface Ratios {
+  onToOff: number[];
+  /** Where both are of one kind: what the measurement makes of no difference at all. */
+  noise: number[];
+}
+
+function ratiosOf(windows: readonly Window[]): Ratios {
+  const ratios: Ratios = { onToOff: [], noise: [] };
+  for (const [i, second] of windows.entries()) {
+    const first = windows[i - 1];
+    if (first === undefined) continue;
+    const later = second.rate / first.rate;
+    // The kinds alternate, and with them which window is held against which: no drift remains.
+    const ratio = second.tracked ? later : 1 / later;
+    (first.tracked === second.tracked ? ratios.noise : ratios.onToOff).push(ratio);
   }
-  return pair;
+  return ratios;
 }
 
-function ratiosOf(pairs: readonly Pair[]): number[] {
-  return pairs.map(({ on, off }) => on / off);
+function sayHow(windows: readonly Window[], say: MeasureOptions["say"]): void {
+  const { onToOff, noise } = ratiosOf(windows);
+  const [ratio, unswitched] = [onToOff, noise].map((ratios) => median(ratios).toFixed(3));
+  say(`  ${onToOff.length} pairs: on / off ${ratio}, nothing switched ${unswitched}`);
 }
 
-function sayHow({ tracking, noise }: Pairs, say: MeasureOptions["say"]): void {
-  const [ratio, unswitched] = [tracking, noise].map((pairs) => median(ratiosOf(pairs)).toFixed(3));
-  say(`  ${tracking.length} pairs: on / off ${ratio}, nothing switched ${unswitched}`);
-}
-
-function valuesOf(where: string, { tracking, noise }: Pairs, goal?: Value["goal"]): Value[] {
-  const ratio = (name: string, pairs: readonly Pair[]): Value => {
-    const ratios = ratiosOf(pairs);
+function valuesOf(where: string, windows: readonly Window[], goal?: Value["goal"]): Value[] {
+  const { onToOff, noise } = ratiosOf(windows);
+  const ratio = (name: string, ratios: readonly number[]): Value => ({
+    name: `4 KiB random writes, ${where}, ${name}`,
+    measured: median(ratios),
+    unit: "",
+    decimals: 3,
+    spread: `95 % sure of ${medianRange(ratios, 3)}; ${spreadOf(ratios, 2)}`,
+  });
+  const iops = (name: string, tracked: boolean): Value => {
+    const rates = windows.filter((window) => window.tracked === tracked).map(({ rate }) => rate);
     return {
-      name: `4 KiB random writes, ${where}, ${name}`,
-      measured: median(ratios),
-      unit: "",
-      decimals: 3,
-      spread: `95 % sure of ${medianRange(ratios, 3)}; ${spreadOf(ratios, 2)}`,
+      name: `${where}, ${name}, median`,
+      measured: median(rates),
+      unit: " IOPS",
+      decimals: 0,
+      spread: spreadOf(rates, 0),
     };
   };
-  const iops = (name: string, rates: number[]): Value => ({
-    name: `${where}, ${name}, median`,
-    measured: median(rates),
-    unit: " IOPS",
-    decimals: 0,
-    spread: spreadOf(rates, 0),
-  });
   return [
-    { ...ratio("median ratio", tracking), ...(goal && { goal }) },
+    { ...ratio("median ratio", onToOff), ...(goal && { goal }) },
     ratio("the same with nothing switched", noise),
-    iops(
-      "tracked",
-      tracking.map(({ on }) => on),
-    ),
-    iops(
-      "not tracked",
-      tracking.map(({ off }) => off),
-    ),
+    iops("tracked", true),
+    iops("not tracked", false),
   ];
 }
