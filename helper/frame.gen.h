@@ -115,6 +115,12 @@ struct frame_zero_range_request {
 };
 _Static_assert(sizeof(struct frame_zero_range_request) == 16, "it has no padding");
 
+struct frame_lock_request {
+	uint32_t shared;
+	uint32_t wait_ms;
+};
+_Static_assert(sizeof(struct frame_lock_request) == 8, "it has no padding");
+
 struct frame_freeze_request {
 	uint32_t limit_ms;
 	uint32_t reserved;
@@ -244,7 +250,7 @@ static const struct frame_shape frame_shapes[] = {
 	{ FRAME_ZERO_RANGE_REQUEST, 16, 0 },
 	{ FRAME_REREAD_PARTITIONS_REQUEST, 0, 0 },
 	{ FRAME_SYNC_REQUEST, 0, 1 },
-	{ FRAME_LOCK_REQUEST, 0, 1 },
+	{ FRAME_LOCK_REQUEST, 8, 1 },
 	{ FRAME_FREEZE_REQUEST, 8, 1 },
 	{ FRAME_THAW_REQUEST, 0, 0 },
 	{ FRAME_DRAIN_REQUEST, 16, 0 },

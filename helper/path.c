@@ -10,8 +10,8 @@
 #include "answer.h"
 #include "requests.h"
 
-#define LOCK_TRIES 200 /* 10 ms each */
-#define LOCKS_MAX 64
+#define LOCK_PAUSE_MS 10
+#define LOCKS_MAX 256
 
 int path_of(const struct frame *frame, struct path_text *path)
 {
@@ -56,28 +56,25 @@ static int open_lock(const char *path)
 	return fd;
 }
 
-/*
- * The helper of an ibackup that was killed holds its lock until it has finished what it was at, so
- * a lock is only said to be held when it stays so.
- */
-static int lock_soon(int fd)
+/* flock() with a time limit; fails with EWOULDBLOCK. */
+static int lock_within(int fd, int operation, uint32_t limit_ms)
 {
-	const struct timespec pause = { .tv_nsec = 10000000 };
-	int result = -1;
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
 
-	for (int try = 0; try < LOCK_TRIES; try++) {
-		result = flock(fd, LOCK_EX | LOCK_NB);
-		if (!result || errno != EWOULDBLOCK)
+	for (uint32_t waited_ms = 0;; waited_ms += LOCK_PAUSE_MS) {
+		int result = flock(fd, operation | LOCK_NB);
+
+		if (!result || errno != EWOULDBLOCK || waited_ms >= limit_ms)
 			return result;
 		nanosleep(&pause, NULL);
 	}
-	return result;
 }
 
 /* The descriptor stays open: the lock is held until the helper ends. */
 int path_lock(const struct frame *frame)
 {
 	static int locks;
+	const struct frame_lock_request *request = frame->fields;
 	struct path_text path;
 	int fd;
 
@@ -88,7 +85,7 @@ int path_lock(const struct frame *frame)
 	fd = open_lock(path.text);
 	if (fd < 0)
 		return -1;
-	if (lock_soon(fd)) {
+	if (lock_within(fd, request->shared ? LOCK_SH : LOCK_EX, request->wait_ms)) {
 		int error = errno;
 
 		close(fd);

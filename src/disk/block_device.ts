@@ -14,6 +14,11 @@ export interface DiskIdentity {
   value: string;
 }
 
+export interface DeviceNumber {
+  major: number;
+  minor: number;
+}
+
 export interface BlockDevice {
   /** As the user gave it. */
   path: string;
@@ -94,6 +99,27 @@ export function dependentsOf(device: Pick<BlockDevice, "name">): string[] {
   return [...found];
 }
 
+/**
+ * The devices that this one lies on: its whole disk, those of which device mapper or md makes it,
+ * and theirs. What lies on another comes after it.
+ */
+export function devicesBelow(device: BlockDevice): DeviceNumber[] {
+  const found = new Map<string, DeviceNumber>();
+  const visit = (folder: string): void => {
+    const isPartition = readSysfs(folder, "partition") !== undefined;
+    const slaves = listFolder(join(folder, "slaves"));
+    const below = slaves.map((slave) => realpathSync(join("/sys/class/block", slave)));
+    if (isPartition) below.push(dirname(folder));
+    for (const each of below) {
+      if (found.has(each)) continue;
+      visit(each);
+      found.set(each, parseDeviceNumber(readSysfs(each, "dev")));
+    }
+  };
+  visit(realpathSync(join("/sys/class/block", device.name)));
+  return [...found.values()];
+}
+
 function deviceNumberOf(path: string): { major: number; minor: number } {
   let stats: Stats;
   try {
@@ -154,7 +180,7 @@ function identityOf(
   return { kind: "name", value: name + suffix };
 }
 
-function parseDeviceNumber(text: string | undefined): { major: number; minor: number } {
+function parseDeviceNumber(text: string | undefined): DeviceNumber {
   const [major, minor] = (text ?? "").split(":").map(Number);
   return { major: major ?? 0, minor: minor ?? 0 };
 }

@@ -114,10 +114,11 @@ export const FRAMES = {
   /** Write out the file system that holds the path in the tail (syncfs). Answer: `done`. */
   syncRequest: { type: 10, fields: {}, tail: "text" },
   /**
-   * Lock the file in the tail (flock, exclusive) until the helper ends. It is made if need be, and
-   * must be a regular file of root's. Answer: `done`, or the error `locked`.
+   * Lock the file in the tail (flock) until the helper ends: `shared` 1 with others that share it,
+   * 0 for itself alone. Waits `waitMs` at most, and answers nothing else meanwhile. The file is made
+   * if need be, and must be a regular one of root's. Answer: `done`, or the error `locked`.
    */
-  lockRequest: { type: 11, fields: {}, tail: "text" },
+  lockRequest: { type: 11, fields: { shared: "u32", waitMs: "u32" }, tail: "text" },
   /**
    * Freeze file systems (FIFREEZE), for `limitMs` at most from the first one on. In the tail one
    * text for each, in the order in which to freeze: `<mount id> <mountpoint>`. Answer: a

@@ -102,7 +102,8 @@ function describe(hook: HookName, { bpfObject, bufferHook }: Session): string {
 async function lock(helper: HelperProcess, context: JobContext): Promise<void> {
   const folder = join(context.runtimeDir(), "locks");
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  await helper.ask({ name: "lockRequest", fields: {}, tail: join(folder, "doctor") });
+  const fields = { shared: 0, waitMs: 2_000 };
+  await helper.ask({ name: "lockRequest", fields, tail: join(folder, "doctor") });
 }
 
 const REPORT =

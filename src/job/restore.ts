@@ -172,7 +172,7 @@ async function openTarget(restore: RestoreTask): Promise<RestoreTarget> {
   }
   return await openDeviceTarget(device, {
     sizeBytes,
-    kernel: (descriptor) => openTargetKernel(context, descriptor),
+    kernel: (descriptor) => openTargetKernel(context, device, descriptor),
   });
 }
 

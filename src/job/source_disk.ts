@@ -1,6 +1,5 @@
 /** A disk that is backed up: what it is, its lock, and the tracking of its writes. */
-import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, fsyncSync, openSync } from "node:fs";
 import type { BlockSet } from "../core/block_set.ts";
 import type { TrackingFacts } from "../core/gap_check.ts";
 import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
@@ -19,17 +18,22 @@ import {
   type TrackingStatus,
 } from "../tracker/tracker.ts";
 import type { JobContext } from "./context.ts";
+import { lockDevice } from "./device_lock.ts";
 
 export class SourceDisk {
   readonly device: BlockDevice;
   readonly blockBytes: number;
   readonly blockCount: number;
+  /** Held while this is open. */
+  readonly lockFile: string;
   readonly session: Session | undefined;
   readonly #helper: HelperProcess;
   #slot: Slot | undefined;
 
-  constructor(device: BlockDevice, helper: HelperProcess, tracking: Partial<Tracking>) {
+  constructor(device: BlockDevice, helper: HelperProcess, state: Tracking & { lockFile: string }) {
+    const { lockFile, ...tracking } = state;
     this.device = device;
+    this.lockFile = lockFile;
     this.#helper = helper;
     this.session = tracking.slot && tracking.session;
     this.#slot = tracking.slot;
@@ -92,15 +96,20 @@ interface Tracking {
 
 /**
  * Opens and locks a disk; the lock is the helper's, and goes when either process ends.
- * @throws IbackupError LOCKED when another ibackup works on the disk.
+ * @param waitMs How long to wait for another ibackup that works on the disk.
+ * @throws IbackupError LOCKED when it still does.
  */
-export async function openSourceDisk(context: JobContext, path: string): Promise<SourceDisk> {
+export async function openSourceDisk(
+  context: JobContext,
+  path: string,
+  waitMs = 0,
+): Promise<SourceDisk> {
   const device = describeDevice(path);
   const helper = new HelperProcess({ path: await context.helper(), args: context.helperArgs });
   try {
-    await helper.ask({ name: "lockRequest", fields: {}, tail: lockFileOf(context, device) });
+    const lockFile = await lockDevice(context, helper, { device, waitMs });
     const tracking = await findTracking(helper, device, context.runtimeDir());
-    return new SourceDisk(device, helper, tracking);
+    return new SourceDisk(device, helper, { ...tracking, lockFile });
   } catch (error) {
     await helper.close();
     throw error;
@@ -135,10 +144,4 @@ async function statusOrNone(helper: HelperProcess): Promise<TrackingStatus> {
     if (!(error instanceof IbackupError && error.code === "UNSUPPORTED")) throw error;
     return { session: undefined, slots: [] };
   }
-}
-
-function lockFileOf(context: JobContext, device: BlockDevice): string {
-  const folder = join(context.runtimeDir(), "locks");
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  return join(folder, `${device.major}-${device.minor}`);
 }

@@ -1,15 +1,31 @@
 /** The helper's arm on an open restore target. */
+import { geteuid } from "node:process";
+import type { BlockDevice } from "../disk/block_device.ts";
 import type { TargetKernel } from "../disk/restore_target.ts";
+import { IbackupError } from "../errors.ts";
 import { HelperProcess } from "../tracker/helper_process.ts";
 import type { JobContext } from "./context.ts";
+import { lockDevice } from "./device_lock.ts";
 
-/** @param descriptor Of the target; the helper inherits it, so no path is opened twice. */
+/**
+ * Also locks the target until it is closed: what is half restored is not to be backed up.
+ *
+ * @param descriptor Of the target; the helper inherits it, so no path is opened twice.
+ * @throws IbackupError LOCKED when a flush reads the device.
+ */
 export async function openTargetKernel(
   context: JobContext,
+  device: BlockDevice,
   descriptor: number,
 ): Promise<TargetKernel> {
   const path = await context.helper();
   const helper = new HelperProcess({ path, args: context.helperArgs, descriptor });
+  try {
+    if (canLock(context)) await lockDevice(context, helper, { device, waitMs: 0 });
+  } catch (error) {
+    await helper.close();
+    throw error;
+  }
   return {
     zeroRange: async (offset, length) => {
       await helper.ask({ name: "zeroRangeRequest", fields: { offset, length } });
@@ -19,4 +35,20 @@ export async function openTargetKernel(
     },
     close: () => helper.close(),
   };
+}
+
+/**
+ * False where there can be no lock file. A rescue system without tmpfs cannot flush either; and a
+ * user who may write to a device without being root may do so with any program.
+ */
+function canLock(context: JobContext): boolean {
+  try {
+    context.runtimeDir();
+    return true;
+  } catch (error) {
+    if (!(error instanceof IbackupError)) throw error;
+    if (error.code !== "UNSUPPORTED" && geteuid?.() === 0) throw error;
+    context.progress.message(`the target is not locked against flushes: ${error.why}`);
+    return false;
+  }
 }

@@ -168,7 +168,8 @@ describeWithKernel("requests to the helper", () => {
 
   test("a lock keeps others out until its helper ends", async () => {
     const file = session.machine.path("lock");
-    const lock: Frame = { name: "lockRequest", request: 0, fields: {}, tail: file };
+    const fields = { shared: 0, waitMs: 50 };
+    const lock: Frame = { name: "lockRequest", request: 0, fields, tail: file };
     expect(await session.driver.ask(lock)).toMatchObject([{ name: "done" }]);
     const other = session.start();
     expect(await other.ask(lock)).toMatchObject(errorOf("locked"));
@@ -178,6 +179,32 @@ describeWithKernel("requests to the helper", () => {
     const link = session.machine.path("link");
     symlinkSync(file, link);
     expect(await session.driver.ask({ ...lock, tail: link })).toMatchObject(errorOf("system"));
+  });
+
+  test("a lock that is shared keeps out only those who want it for themselves", async () => {
+    const tail = session.machine.path("lock");
+    const ask = (shared: number): Frame => {
+      return { name: "lockRequest", request: 0, fields: { shared, waitMs: 0 }, tail };
+    };
+    const [one, other] = [session.start(), session.start()];
+    expect(await one.ask(ask(1))).toMatchObject([{ name: "done" }]);
+    expect(await other.ask(ask(1))).toMatchObject([{ name: "done" }]);
+    expect(await session.driver.ask(ask(0))).toMatchObject(errorOf("locked"));
+    await one.end();
+    await other.end();
+    expect(await session.driver.ask(ask(0))).toMatchObject([{ name: "done" }]);
+  });
+
+  test("a lock is waited for as long as was asked", async () => {
+    const tail = session.machine.path("lock");
+    const ask = (waitMs: number): Frame => {
+      return { name: "lockRequest", request: 0, fields: { shared: 0, waitMs }, tail };
+    };
+    const other = session.start();
+    expect(await other.ask(ask(0))).toMatchObject([{ name: "done" }]);
+    const waiting = session.driver.ask(ask(60_000));
+    await other.end();
+    expect(await waiting).toMatchObject([{ name: "done" }]);
   });
 
   test("a file system is synced by its path", async () => {

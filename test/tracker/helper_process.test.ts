@@ -60,7 +60,8 @@ describe("HelperProcess", () => {
 
   test("lets only one process hold a lock, and gives it up with its helper", async () => {
     const tail = machine.path("lock");
-    const lock = { name: "lockRequest", fields: {}, tail } as const;
+    const fields = { shared: 0, waitMs: 100 };
+    const lock = { name: "lockRequest", fields, tail } as const;
     const [first, second] = [start(), start()];
     await first.ask(lock);
     await expect(second.ask(lock)).rejects.toMatchObject({ code: "LOCKED" });
