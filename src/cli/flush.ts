@@ -1,4 +1,4 @@
-import { formatBytes, formatCount, formatDuration } from "../core/units.ts";
+import { formatBytes, formatCount, formatDuration, parseDuration } from "../core/units.ts";
 import { type ErrorCode, EXIT_STATUS, IbackupError } from "../errors.ts";
 import type { FlushResult } from "../job/flush.ts";
 import { chooseDevices, newCommand, type Result, type Run, type Session } from "./command.ts";
@@ -20,6 +20,7 @@ export function flushCommand(run: Run) {
     examples: [
       "ibackup flush /dev/vda --repo file:///srv/backup",
       "ibackup flush --consistency quiet --json",
+      "ibackup flush /dev/vda --wait=10m",
     ],
     statuses: [...REPOSITORY_STATUSES, ...FLUSH_STATUSES],
   })
@@ -35,16 +36,32 @@ export function flushCommand(run: Run) {
         .choices(["frozen", "quiet", "fuzzy"] as const)
         .default("fuzzy" as const),
     )
-    .action(async (named, { disk, base = false, scan = false, consistency }) => {
+    .option(
+      "--wait [duration]",
+      "wait until another flush or restore of the disk has ended (default: as long as it takes)",
+    )
+    .action(async (names, { disk, base = false, scan = false, consistency, wait }) => {
       await run(async (session) => {
+        const { named, waitMs } = separate(names, wait);
         const devices = chooseDevices(named, session.settings);
         if (disk !== undefined && devices.length > 1) throw ambiguousName(disk, devices.length);
-        const options = { base, scan, consistency };
+        const options = { base, scan, consistency, waitMs };
         const request = { ...options, ...(disk !== undefined && { diskName: disk }) };
         const flushes = await flushAll(session, devices, request);
         return resultOf(flushes, session);
       });
     });
+}
+
+/** What follows `--wait` may be a device that is to be flushed, and no duration. */
+function separate(
+  names: readonly string[],
+  wait: string | true | undefined,
+): { named: readonly string[]; waitMs: number } {
+  if (wait === undefined) return { named: names, waitMs: 0 };
+  if (wait === true) return { named: names, waitMs: Number.POSITIVE_INFINITY };
+  if (wait.includes("/")) return { named: [wait, ...names], waitMs: Number.POSITIVE_INFINITY };
+  return { named: names, waitMs: parseDuration(wait) };
 }
 
 const FLUSH_STATUSES = [

@@ -13,13 +13,14 @@ import type { Manifest } from "../core/manifest.ts";
 import { openDiskReader } from "../disk/disk_reader.ts";
 import { IbackupError } from "../errors.ts";
 import { openBackupWriter } from "../repo/backup_writer.ts";
+import { claimDisk } from "./claim.ts";
 import type { JobContext } from "./context.ts";
-import { openFlushDigests } from "./flush_digests.ts";
+import { type FlushDigests, openFlushDigests } from "./flush_digests.ts";
 import { blocksToRead, readPasses, taintsOf } from "./flush_passes.ts";
 import type { FlushOptions, FlushTask } from "./flush_task.ts";
 import { openLedger } from "./pending_ledger.ts";
 import { openSourceDisk } from "./source_disk.ts";
-import { buildManifest, findSuccession } from "./succession.ts";
+import { buildManifest } from "./succession.ts";
 
 export interface FlushResult {
   backupId: string;
@@ -46,34 +47,48 @@ export async function flushDevice(
   options: FlushOptions,
 ): Promise<FlushResult> {
   refuseFrozen(options);
-  const disk = await openSourceDisk(context, options.device);
+  const { vmId, diskName, waitMs = 0 } = options;
+  const endsAtMs = context.clock.monotonicMs() + waitMs;
+  const disk = await openSourceDisk(context, options.device, waitMs);
   try {
     const repository = await context.openRepository();
-    const { vmId, diskName } = options;
     const successor = { vmId, diskName, device: disk.device };
-    const succession = await findSuccession(context, repository, successor);
-    const { parent } = succession;
-    const ledger = openLedger(context, { disk, repository, parent });
-    const reader = await openDiskReader(disk.device, disk.blockBytes);
-    const writer = openBackupWriter(repository, {
-      blockBytes: disk.blockBytes,
-      blockCount: disk.blockCount,
-      signal: context.signal,
+    const { succession, lease } = await claimDisk(context, successor, {
+      repository,
+      lockFile: disk.lockFile,
+      waitMs: endsAtMs - context.clock.monotonicMs(),
     });
-    const digests = await openFlushDigests(context, { ...succession, disk, repository, vmId });
-    const found = { ...succession, ...digests, repository, ledger };
     try {
-      return await run({ context, options, disk, reader, writer, ...found });
-    } catch (error) {
-      await writer.abort();
-      await digests.digests?.abort();
-      throw error;
+      return await flushClaimed({ context, options, disk, repository, lease, ...succession });
     } finally {
-      context.progress.end();
-      await reader.close();
+      await lease.release();
     }
   } finally {
     await disk.close();
+  }
+}
+
+type Claimed = Omit<FlushTask, "ledger" | "reader" | "writer" | keyof FlushDigests>;
+
+async function flushClaimed(claimed: Claimed): Promise<FlushResult> {
+  const { context, options, disk, repository } = claimed;
+  const ledger = openLedger(context, claimed);
+  const reader = await openDiskReader(disk.device, disk.blockBytes);
+  const writer = openBackupWriter(repository, {
+    blockBytes: disk.blockBytes,
+    blockCount: disk.blockCount,
+    signal: context.signal,
+  });
+  const digests = await openFlushDigests(context, { ...claimed, vmId: options.vmId });
+  try {
+    return await run({ ...claimed, ...digests, ledger, reader, writer });
+  } catch (error) {
+    await writer.abort();
+    await digests.digests?.abort();
+    throw error;
+  } finally {
+    context.progress.end();
+    await reader.close();
   }
 }
 

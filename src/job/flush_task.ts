@@ -4,6 +4,7 @@ import type { DiskReader } from "../disk/disk_reader.ts";
 import type { BackupWriter } from "../repo/backup_writer.ts";
 import type { Repository } from "../repo/repository.ts";
 import type { JobContext } from "./context.ts";
+import type { DiskLease } from "./disk_lease.ts";
 import type { FlushDigests } from "./flush_digests.ts";
 import type { PendingLedger } from "./pending_ledger.ts";
 import type { SourceDisk } from "./source_disk.ts";
@@ -20,10 +21,13 @@ export interface FlushOptions {
   scan: boolean;
   /** The least that is accepted. */
   consistency: Manifest["consistency"];
+  /** How long to wait for another ibackup that works on the disk. Default: not at all. */
+  waitMs?: number;
 }
 
 /** Everything that the steps of one flush share. */
 export interface FlushTask extends Succession, FlushDigests {
+  lease: DiskLease;
   context: JobContext;
   options: FlushOptions;
   disk: SourceDisk;

@@ -7,7 +7,7 @@ import type { BlockDevice } from "../disk/block_device.ts";
 import { hashPartitionTable } from "../disk/partition_table.ts";
 import { IbackupError } from "../errors.ts";
 import type { WrittenBackup } from "../repo/backup_writer.ts";
-import type { Repository } from "../repo/repository.ts";
+import type { DamagedManifest, Repository } from "../repo/repository.ts";
 import { sha256Hex } from "../repo/sha256.ts";
 import type { JobContext } from "./context.ts";
 import type { SourceDisk } from "./source_disk.ts";
@@ -30,25 +30,30 @@ export interface Succession {
   brokenChain: string | undefined;
   /** Of the new backup. If another one takes it first, the new one is not committed. */
   sequence: number;
+  /** Keys of manifests that cannot be read. */
+  damagedKeys: readonly string[];
 }
 
 /**
  * Reads what there is, and says what comes next.
  *
+ * @param before What was found a moment ago; of that, nothing is read or told again.
  * @throws IbackupError REPOSITORY_FORMAT when a newer ibackup works here: what this one would add
  *   might not fit. USAGE when the disk has backups under several names.
  */
 export async function findSuccession(
   context: JobContext,
-  repository: Repository,
   successor: Successor,
+  { repository, before }: { repository: Repository; before?: Succession },
 ): Promise<Succession> {
   const damagedKeys: string[] = [];
-  const backups = await repository.manifests(({ key, error }) => {
+  const onDamaged = ({ key, error }: DamagedManifest): void => {
     if (error.code === "REPOSITORY_FORMAT") throw error;
-    context.progress.message(`${error.message}: ${error.why}`);
     damagedKeys.push(key);
-  });
+    const isNews = before?.damagedKeys.includes(key) !== true;
+    if (isNews) context.progress.message(`${error.message}: ${error.why}`);
+  };
+  const backups = await repository.manifests(onDamaged, before?.backups);
   const { vmId } = successor;
   const diskName = nameOf(backups, successor);
   const newest = backups.findLast(
@@ -62,6 +67,7 @@ export async function findSuccession(
     parent: brokenChain === undefined ? newest : undefined,
     brokenChain,
     sequence: nextSequence(keys, diskTagOf({ vmId, diskName }, sha256Hex)),
+    damagedKeys,
   };
 }
 

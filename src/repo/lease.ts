@@ -1,0 +1,142 @@
+import {
+  decodeLease,
+  encodeLease,
+  isInForce,
+  LEASE_MS,
+  type Lease,
+  type Leaseholder,
+  leaseKey,
+  leaseNumberOf,
+  leasePrefix,
+} from "../core/lease.ts";
+import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
+import { IbackupError } from "../errors.ts";
+import type { Store } from "../store/store.ts";
+import { sha256Hex } from "./sha256.ts";
+
+export interface LeaseRequest {
+  diskTag: string;
+  holder: Leaseholder;
+  now: () => Date;
+}
+
+/** What came of asking for a lease. */
+export type LeaseAnswer = { held: HeldLease } | { heldBy: Lease };
+
+/**
+ * Takes the lease of a disk, unless somebody alive has it.
+ *
+ * Costs a list and a put, and a get where an earlier holder has left something behind.
+ * @throws What the store throws.
+ */
+export async function acquireLease(store: Store, request: LeaseRequest): Promise<LeaseAnswer> {
+  for (;;) {
+    const newest = await newestKey(store, request.diskTag);
+    const found = newest && (await readLease(store, newest));
+    // Released a moment ago: numbers may begin anew.
+    if (found === "gone") continue;
+    if (typeof found === "object" && isInForce(found, request.holder, request.now())) {
+      return { heldBy: found };
+    }
+    const held = new HeldLease(store, request, leaseNumberOf(newest ?? "") ?? 0);
+    // Where another one took that number first, it is time to look again.
+    if (await held.take()) return { held };
+  }
+}
+
+/** Of the lease of highest number. */
+async function newestKey(store: Store, diskTag: string): Promise<string | undefined> {
+  for await (const { key } of store.list(leasePrefix(diskTag))) {
+    if (leaseNumberOf(key) !== undefined) return key;
+  }
+  return undefined;
+}
+
+/** One that cannot be read keeps nobody out. */
+async function readLease(store: Store, object: string): Promise<Lease | "gone" | "unreadable"> {
+  try {
+    const bytes = await store.get(object, { maxBytes: DOCUMENT_BYTES_MAX });
+    return bytes === undefined ? "gone" : decodeLease({ object, bytes }, sha256Hex);
+  } catch (error) {
+    if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return "unreadable";
+    throw error;
+  }
+}
+
+/** A lease that we have, as far as anybody can say. */
+export class HeldLease {
+  readonly #store: Store;
+  readonly #request: LeaseRequest;
+  readonly #acquiredAt: string;
+  /** Of the newest of ours; before that, of the one that it follows. */
+  #number: number;
+  /** Keys that a newer lease has replaced. */
+  readonly #replaced = new Set<string>();
+  /** False when the store has refused to remove one. */
+  #mayRemove = true;
+
+  constructor(store: Store, request: LeaseRequest, follows: number) {
+    this.#store = store;
+    this.#request = request;
+    this.#acquiredAt = request.now().toISOString();
+    this.#number = follows;
+  }
+
+  /**
+   * Makes it hold for `LEASE_MS` from now on.
+   * @returns False when somebody else has taken it.
+   */
+  async take(): Promise<boolean> {
+    const number = this.#number + 1;
+    if (!(await this.#put(number, { released: false }))) return false;
+    if (this.#number > 0) this.#replaced.add(this.#keyOf(this.#number));
+    this.#number = number;
+    return true;
+  }
+
+  /** Like `take`; also removes what it has replaced. */
+  async renew(): Promise<boolean> {
+    if (!(await this.take())) return false;
+    await this.#removeReplaced();
+    return true;
+  }
+
+  /**
+   * Gives it back: removes it with all that it has replaced. Where the store lets nothing be removed
+   * a last lease says that it is released.
+   */
+  async release(): Promise<void> {
+    // What it has replaced goes first: it would be the newest without it.
+    await this.#removeReplaced();
+    if (this.#mayRemove) await this.#remove(this.#keyOf(this.#number));
+    if (!this.#mayRemove) await this.#put(this.#number + 1, { released: true });
+  }
+
+  async #removeReplaced(): Promise<void> {
+    for (const key of this.#replaced) {
+      if (this.#mayRemove) await this.#remove(key);
+      this.#replaced.delete(key);
+    }
+  }
+
+  async #remove(key: string): Promise<void> {
+    try {
+      await this.#store.delete(key);
+    } catch (error) {
+      if (!(error instanceof IbackupError && error.code === "STORE_DENIED")) throw error;
+      this.#mayRemove = false;
+    }
+  }
+
+  async #put(number: number, { released }: { released: boolean }): Promise<boolean> {
+    const { holder, now } = this.#request;
+    const acquiredAt = this.#acquiredAt;
+    const expiresAt = new Date(now().getTime() + LEASE_MS).toISOString();
+    const bytes = encodeLease({ ...holder, acquiredAt, expiresAt, released }, sha256Hex);
+    return await this.#store.putIfAbsent(this.#keyOf(number), bytes);
+  }
+
+  #keyOf(number: number): string {
+    return leaseKey(this.#request.diskTag, number);
+  }
+}
