@@ -1,5 +1,5 @@
 /** Takes the lease of a disk in a repository for the time of a flush, and keeps it. */
-import { clearInterval, setInterval } from "node:timers";
+import { clearTimeout, setTimeout } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Lease, RENEW_MS } from "../core/lease.ts";
 import { IbackupError, messageOf } from "../errors.ts";
@@ -49,14 +49,19 @@ export class DiskLease {
   readonly #context: JobContext;
   readonly #held: HeldLease;
   readonly #renewMs: number;
-  #timer: ReturnType<typeof setInterval> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   /** Never rejects. */
   #renewal: Promise<void> = Promise.resolve();
+  /** When to renew it next, paused or not. */
+  #dueMs: number;
+  /** No longer renewed: it is given back, or somebody else has it. */
+  #isOver = false;
 
   constructor(context: JobContext, held: HeldLease, renewMs = RENEW_MS) {
     this.#context = context;
     this.#held = held;
     this.#renewMs = renewMs;
+    this.#dueMs = context.clock.monotonicMs() + renewMs;
     this.resume();
   }
 
@@ -65,22 +70,26 @@ export class DiskLease {
    * a file system is frozen a write may hang, the repository's too.
    */
   async pause(): Promise<void> {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     this.#timer = undefined;
     await this.#renewal;
   }
 
   resume(): void {
-    this.#timer = setInterval(() => {
-      this.#renewal = this.#renewal.then(() => this.#renew());
-    }, this.#renewMs).unref();
+    if (this.#isOver || this.#timer !== undefined) return;
+    const inMs = Math.max(0, this.#dueMs - this.#context.clock.monotonicMs());
+    this.#timer = setTimeout(() => {
+      this.#renewal = this.#renew();
+    }, inMs).unref();
   }
 
   /** Never fails: a lease that is left behind ends by itself, and keeps this machine from nothing. */
   async release(): Promise<void> {
-    await this.pause();
+    this.#isOver = true;
     const control = new AbortController();
-    const released = this.#held.release().catch((error: unknown) => this.#tell("release", error));
+    const released = this.pause()
+      .then(() => this.#held.release())
+      .catch((error: unknown) => this.#tell("release", error));
     const limit = pause(RELEASE_MS_MAX, control.signal).catch(() => undefined);
     await Promise.race([released, limit]);
     control.abort();
@@ -88,14 +97,22 @@ export class DiskLease {
 
   async #renew(): Promise<void> {
     try {
-      if (await this.#held.renew()) return;
-      clearInterval(this.#timer);
-      this.#context.progress.message(
-        "another ibackup has taken the lease of this disk: only one of the two backups will be committed",
-      );
+      if (!(await this.#held.renew())) this.#lose();
     } catch (error) {
       this.#tell("renew", error);
     }
+    this.#dueMs = this.#context.clock.monotonicMs() + this.#renewMs;
+    // Undefined: paused meanwhile.
+    if (this.#timer === undefined) return;
+    this.#timer = undefined;
+    this.resume();
+  }
+
+  #lose(): void {
+    this.#isOver = true;
+    this.#context.progress.message(
+      "another ibackup has taken the lease of this disk: only one of the two backups will be committed",
+    );
   }
 
   #tell(action: string, error: unknown): void {

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { EXIT_STATUS } from "../../src/errors.ts";
 import {
   type GuestOptions,
   guestDisk,
@@ -74,6 +75,13 @@ change /mnt/disk
 change /mnt/linear
 umount /mnt/disk
 umount /mnt/linear
+
+# Somebody else has the disk below for himself, or shares it with all who lie on it.
+lock=$(ls -d /run/ibackup /dev/shm/ibackup 2>/dev/null)/locks/$(tr : - </sys/block/vdd/dev)
+status_of() { "$@" >/dev/null 2>&1 && echo 0 || echo $?; }
+result below-taken status_of /bin/flock -x "$lock" ibackup flush $linear
+result below-shared status_of /bin/flock -s "$lock" ibackup flush /dev/vdd
+
 result incremental ibackup flush /dev/vda --json
 result linear-incremental ibackup flush $linear --json
 
@@ -98,7 +106,7 @@ const KERNELS = [
 describe.each(KERNELS)("Debian's kernel $kernel", ({ kernel, bpfObject, bufferHook }) => {
   const machine = new Machine();
   const disks = ["vda", "vdb", "vdc", "vdd"].map((name) => guestDisk(machine, name, 48 * MiB));
-  const options: GuestOptions = { kernel, disks, programs: ["mke2fs", "dmsetup", "losetup"] };
+  const options: GuestOptions = { kernel, disks, programs: ["mke2fs", "dmsetup", "losetup", "flock"] };
   let outcome: ReturnType<typeof runGuest>;
   const result = <T>(name: string): T => resultsOf(outcome.stdout).get(name) as T;
 
@@ -137,6 +145,11 @@ describe.each(KERNELS)("Debian's kernel $kernel", ({ kernel, bpfObject, bufferHo
     expect(flushed).toMatchObject({ type: "incremental", gapCheck: { verdict: "trusted" } });
     expect(flushed.blocksChanged).toBeGreaterThan(330);
     expect(flushed.blocksChanged).toBeLessThan(1000);
+  });
+
+  test("is not backed up at the same time as the disk below it", () => {
+    expect(result<number>("below-taken")).toBe(EXIT_STATUS.LOCKED);
+    expect(result<number>("below-shared")).toBe(EXIT_STATUS.LOCKED);
   });
 
   test("reports the blocks that turn dirty in mark_buffer_dirty", () => {
