@@ -106,7 +106,11 @@ const KERNELS = [
 describe.each(KERNELS)("Debian's kernel $kernel", ({ kernel, bpfObject, bufferHook }) => {
   const machine = new Machine();
   const disks = ["vda", "vdb", "vdc", "vdd"].map((name) => guestDisk(machine, name, 48 * MiB));
-  const options: GuestOptions = { kernel, disks, programs: ["mke2fs", "dmsetup", "losetup", "flock"] };
+  const options: GuestOptions = {
+    kernel,
+    disks,
+    programs: ["mke2fs", "dmsetup", "losetup", "flock"],
+  };
   let outcome: ReturnType<typeof runGuest>;
   const result = <T>(name: string): T => resultsOf(outcome.stdout).get(name) as T;
 
