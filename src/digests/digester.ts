@@ -6,6 +6,7 @@
  * chance of 257 in 2^64 at most to have made two blocks of 4 KiB with one digest. All blocks share
  * one nonce, so whoever sees digests may learn the key: both lie in the same folder of root's.
  */
+import { Buffer } from "node:buffer";
 import { createCipheriv } from "node:crypto";
 import { assert } from "../errors.ts";
 import { contentRuns } from "../runtime/zero_scan.ts";
@@ -17,14 +18,15 @@ const NONCE_BYTES = 12;
 const ALL_ONES = 2 ** 32 - 1;
 
 export class Digester {
-  readonly #key: Uint8Array;
+  // Buffers, which Bun takes as they are: a quarter faster.
+  readonly #key: Buffer;
   /** Zero for blocks, its number plus 1 for a page: so the digests of the two never mix. */
-  readonly #nonce = new DataView(new ArrayBuffer(NONCE_BYTES));
+  readonly #nonce = Buffer.alloc(NONCE_BYTES);
 
   /** @param key KEY_BYTES that nobody else knows. */
   constructor(key: Uint8Array) {
     assert(key.length === KEY_BYTES, "a key has its length");
-    this.#key = key;
+    this.#key = Buffer.from(key);
   }
 
   /**
@@ -35,7 +37,7 @@ export class Digester {
    */
   blocks(bytes: Uint8Array, blockBytes: number): Uint8Array {
     const digests = new DataView(new ArrayBuffer((bytes.length / blockBytes) * DIGEST_BYTES));
-    this.#nonce.setUint32(0, 0);
+    this.#nonce.writeUInt32BE(0);
     for (const { block, blockCount, isZero } of contentRuns(bytes, blockBytes)) {
       if (isZero) continue;
       for (let index = block; index < block + blockCount; index++) {
@@ -49,7 +51,7 @@ export class Digester {
 
   /** What a page at its place is known by: never 0 nor all ones either. */
   page(bytes: Uint8Array, pageIndex: number): bigint {
-    this.#nonce.setUint32(0, pageIndex + 1);
+    this.#nonce.writeUInt32BE(pageIndex + 1);
     const { first, second } = this.#digest(bytes);
     return (BigInt(first) << 32n) | BigInt(second);
   }

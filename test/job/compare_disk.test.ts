@@ -134,7 +134,7 @@ describe("compareWithParent()", () => {
             kind === "few" ? disk.differences() : blocksIn(BlockSet.full(disk.blockCount));
           disk.files.failAt = disk.files.changes + nth;
           disk.files.isLast = isLast;
-          await disk.flush([setOf(disk.blockCount, blocks)], kind === "base");
+          await disk.flush([setOf(disk.blockCount, blocks)], { isBase: kind === "base" });
           const isFired = disk.files.changes >= disk.files.failAt;
           disk.files.failAt = Number.POSITIVE_INFINITY;
           if (isLast && random.below(2) === 0) disk.files.cutPower(random);
@@ -152,6 +152,61 @@ describe("compareWithParent()", () => {
       }
     });
   }
+
+  // What a flush has recorded must not be forgotten: the parent's digest would stand for it.
+  test("drops the digests when those of a running flush are damaged", async () => {
+    const random = seededRandom("draft", 8);
+    const disk = await base(random);
+    const before = disk.bytes.slice();
+    for (const block of [0, 600, 1200]) disk.block(block).set(random.bytes(4096));
+    const changed = setOf(BLOCKS, disk.differences());
+    await disk.flush([changed], {
+      beforeCommit: () => {
+        const [draft] = disk.files.paths.filter((path) => /\/digests\/.*\./.test(path));
+        disk.files.put(draft as string, disk.files.bytesOf(draft as string).fill(0));
+      },
+    });
+    expect(disk.dropped).toEqual([expect.stringContaining("can be read again")]);
+    disk.bytes.set(before);
+    expect(await expectAsByteForByte(disk)).toBe(WITH_REPOSITORY);
+  });
+
+  // Methodology: all mixtures of two states of the file, as lost writes would leave them, while the
+  // disk holds what the older state, or a page of nothing, would take for unchanged.
+  test("takes no mixture of old, new and lost pages for the truth", async () => {
+    const disk = await base(seededRandom("mixtures", 7));
+    const path = digestPath(disk);
+    const older = { disk: disk.bytes.slice(), file: disk.files.bytesOf(path).slice() };
+    for (let block = 3; block < BLOCKS; block += 50) disk.block(block).fill(block & 0x7f);
+    await disk.flush([setOf(BLOCKS, disk.differences())]);
+    const file = disk.files.bytesOf(path).slice();
+    expect(file.length).toBe(older.file.length);
+    const lost = { disk: new Uint8Array(disk.bytes.length), file: new Uint8Array(file.length) };
+
+    const pages = Array.from({ length: Math.ceil(file.length / 4096) }, (_, page) => page * 4096);
+    expect(pages.length).toBe(6);
+    const headerEnds = Array.from({ length: 16 }, (_, part) => part * 8);
+    for (const other of [older, lost]) {
+      const mixtures: Uint8Array[] = [];
+      for (let subset = 1; subset < 2 ** pages.length; subset++) {
+        const mixture = file.slice();
+        for (const [index, at] of pages.entries()) {
+          if ((subset >>> index) & 1) mixture.set(other.file.subarray(at, at + 4096), at);
+        }
+        mixtures.push(mixture);
+      }
+      for (const end of headerEnds) {
+        const mixture = other.file.slice();
+        mixture.set(file.subarray(0, end));
+        mixtures.push(mixture);
+      }
+      disk.bytes = other.disk;
+      for (const mixture of mixtures) {
+        disk.files.put(path, mixture);
+        await expectAsByteForByte(disk);
+      }
+    }
+  });
 
   // Methodology: a disk lives through random writes, flushes, deaths and damage of the cache; after
   // each the comparison has to find what a byte-for-byte one finds.
@@ -196,7 +251,8 @@ async function takeStep(disk: ComparedDisk, random: Random, memory: Memory): Pro
       disk.files.isLast = random.below(2) === 0;
     }
     const isResized = disk.saved.length !== disk.bytes.length;
-    if (kind === 7) await disk.flush([BlockSet.full(disk.blockCount)], random.below(2) === 0);
+    if (kind === 7)
+      await disk.flush([BlockSet.full(disk.blockCount)], { isBase: random.below(2) === 0 });
     else if (isResized) await disk.flush([setOf(disk.blockCount, disk.differences())]);
     else await flushTrusted(disk, random);
     disk.files.failAt = Number.POSITIVE_INFINITY;

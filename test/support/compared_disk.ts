@@ -108,10 +108,13 @@ export class ComparedDisk {
    * Takes a backup of these blocks, and leaves their digests.
    *
    * @param passes Each added after the one before; what the last one says of a block counts.
-   * @param isBase Starts a chain anew.
+   * @param how `isBase` starts a chain anew.
    */
-  async flush(passes: BlockSet[], isBase = false): Promise<void> {
-    const parent = isBase ? undefined : this.newest;
+  async flush(
+    passes: BlockSet[],
+    how: { isBase?: boolean; beforeCommit?: () => void } = {},
+  ): Promise<void> {
+    const parent = how.isBase === true ? undefined : this.newest;
     const cache = await this.openCache();
     const shape = { blockBytes: BLOCK_BYTES, blockCount: this.blockCount };
     const digests = cache?.record(shape, this.newest && describe(this.newest.manifest));
@@ -130,6 +133,7 @@ export class ComparedDisk {
     const target = { blockCount: this.blockCount, parent, sequence };
     this.newest = await takeBackup(await this.repository(), target, changes);
     this.saved = this.bytes.slice();
+    how.beforeCommit?.();
     await digests?.commit(this.newest.manifest.backupId);
   }
 
