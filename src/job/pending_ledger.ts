@@ -51,7 +51,7 @@ export function openLedger(
 
   return {
     // After `begin`, which may have found a commit to complete.
-    remembered: factsOf(continues ? pending.state : state),
+    remembered: factsOf(continues ? pending.state : state, session),
     get epoch() {
       return pending.epoch;
     },
@@ -63,6 +63,9 @@ export function openLedger(
   };
 }
 
-function factsOf(state: PendingState | undefined): PendingFacts | undefined {
-  return state && { ...state, diskSequence: state.diskSequence };
+/** Counters begin at nothing with each session: those of another one are not to be compared. */
+function factsOf(state: PendingState | undefined, session: string): PendingFacts | undefined {
+  if (state === undefined) return undefined;
+  const taints = state.session === session ? state.taints : {};
+  return { ...state, diskSequence: state.diskSequence, taints };
 }

@@ -8,8 +8,11 @@ import type { Repository } from "../../src/repo/repository.ts";
 import { newRepository } from "../support/backups.ts";
 import { testContext } from "../support/context.ts";
 import { Machine, run } from "../support/machine.ts";
+import { raiseTaint } from "../support/taint.ts";
 
 const DISK_BYTES = 16 << 20;
+const PINS = "ibackup_test_trust";
+const PIN_FOLDER = `/sys/fs/bpf/${PINS}`;
 
 let machine: Machine;
 let disk: string;
@@ -27,7 +30,7 @@ afterAll(() => machine.close());
 
 beforeEach(async () => {
   repository = await newRepository();
-  context = testContext(machine, { repository, pins: "ibackup_test_trust" });
+  context = testContext(machine, { repository, pins: PINS });
 });
 afterEach(() => stopTracking(context, []));
 
@@ -85,6 +88,20 @@ describe("flush", () => {
     const { already } = await startTracking(elsewhere, [disk], ["block"]);
     expect(already).toEqual([]);
     expect((await flush()).gapCheck.verdict).toBe("compared");
+  });
+
+  test("tells the taints of this tracking, whatever those of the one before were", async () => {
+    const hooks = ["block"] as const;
+    const { devices } = await startTracking(context, [disk], hooks);
+    for (let i = 0; i < 2; i++) raiseTaint(PIN_FOLDER, devices[0]?.slot ?? 0, "updates failed");
+    await flush();
+    await stopTracking(context, []);
+    const again = await startTracking(context, [disk], hooks);
+    expect((await flush()).taints).toEqual([]);
+    await stopTracking(context, []);
+    await startTracking(context, [disk], hooks);
+    raiseTaint(PIN_FOLDER, again.devices[0]?.slot ?? 0, "ranges not marked");
+    expect((await flush()).taints).toMatchObject([{ reason: "ranges not marked" }]);
   });
 
   test("fails when tracking was stopped and started again under it", async () => {
