@@ -15,10 +15,19 @@ export function testContext(
   { repository, pins }: { repository: Repository; pins: string },
 ): JobContext {
   return {
+    ...machineContext(machine),
     openStore: async () => repository.store,
     openRepository: async () => repository,
-    helper: helperExecutable,
     helperArgs: ["--pins", `/sys/fs/bpf/${pins}`],
+  };
+}
+
+/** All of it that is the same for every repository and every folder of pins. */
+export function machineContext(
+  machine: Machine,
+): Omit<JobContext, "openStore" | "openRepository" | "helperArgs"> {
+  return {
+    helper: helperExecutable,
     runtimeDir: () => machine.runtimeFolder,
     cacheDir: () => openCacheFolder(machine.cacheFolder),
     progress: SILENT_PROGRESS,

@@ -6,6 +6,8 @@ export interface Random {
   /** An integer of [0, end). */
   below(end: number): number;
   bytes(length: number): Uint8Array;
+  /** Another one, for what runs at the same time: how much it draws changes nothing here. */
+  fork(): Random;
 }
 
 /** @param name Of the test, for the line that says the seed. */
@@ -13,6 +15,10 @@ export function seededRandom(name: string, fixed?: number): Random {
   const given = env["IBACKUP_SEED"];
   const seed = fixed ?? (given === undefined ? Date.now() % 0x1_0000_0000 : Number(given));
   stderr.write(`${name}: IBACKUP_SEED=${seed}\n`);
+  return randomFrom(seed);
+}
+
+function randomFrom(seed: number): Random {
   const next = mulberry32(seed);
   return {
     seed,
@@ -22,6 +28,7 @@ export function seededRandom(name: string, fixed?: number): Random {
       for (let i = 0; i < words.length; i++) words[i] = next();
       return new Uint8Array(words.buffer, 0, length);
     },
+    fork: () => randomFrom(next()),
   };
 }
 
