@@ -69,6 +69,20 @@ export class BlockSet {
     for (const { firstBlock, blockCount } of other.extents()) this.add(firstBlock, blockCount);
   }
 
+  /** Takes out `[firstBlock, firstBlock + count)`; what is not in the set is fine. */
+  remove(firstBlock: number, count: number): void {
+    assert(firstBlock >= 0 && firstBlock + count <= this.blockCount, "blocks lie on the disk");
+    const end = firstBlock + count;
+    for (let block = firstBlock; block < end; ) {
+      const leafIndex = Math.floor(block / LEAF_BLOCKS);
+      const leafStart = leafIndex * LEAF_BLOCKS;
+      const leafEnd = Math.min(end, leafStart + LEAF_BLOCKS);
+      if (leafEnd - block === LEAF_BLOCKS) this.#leaves[leafIndex] = undefined;
+      else this.#removeInLeaf(leafIndex, block - leafStart, leafEnd - leafStart);
+      block = leafEnd;
+    }
+  }
+
   has(block: number): boolean {
     const leaf = this.#leaves[Math.floor(block / LEAF_BLOCKS)];
     if (leaf === undefined) return false;
@@ -90,12 +104,37 @@ export class BlockSet {
     return total;
   }
 
-  /** The set as extents: ascending, disjoint, no two touching. */
-  *extents(): Generator<BlockExtent, void, undefined> {
+  /** How many extents the set is made of. Cost: one look at each allocated word. */
+  runCount(): number {
+    let runs = 0;
+    let before = 0;
+    for (const leaf of this.#leaves) {
+      if (leaf === undefined) {
+        before = 0;
+      } else if (leaf === FULL) {
+        runs += 1 - before;
+        before = 1;
+      } else {
+        for (const bits of leaf) {
+          runs += countOnes((bits & ~((bits << 1) | before)) >>> 0);
+          before = bits >>> 31;
+        }
+      }
+    }
+    return runs;
+  }
+
+  /**
+   * The set as extents: ascending, disjoint, no two touching. What came may be removed meanwhile.
+   * @param from The blocks before it are left out.
+   */
+  *extents(from = 0): Generator<BlockExtent, void, undefined> {
     let merged: BlockExtent[] = [];
     for (const [index, leaf] of this.#leaves.entries()) {
-      if (leaf === undefined) continue;
-      appendRuns(merged, leaf === FULL ? [0, LEAF_BLOCKS] : runsOfLeaf(leaf), index * LEAF_BLOCKS);
+      const start = index * LEAF_BLOCKS;
+      if (leaf === undefined || start + LEAF_BLOCKS <= from) continue;
+      const runs = leaf === FULL ? [0, LEAF_BLOCKS] : runsOfLeaf(leaf);
+      appendRuns(merged, start < from ? runsAfter(runs, from - start) : runs, start);
       // The next leaf may go on where this one ends.
       const last = merged.pop();
       yield* merged;
@@ -117,17 +156,16 @@ export class BlockSet {
   #addInLeaf(leafIndex: number, from: number, to: number): void {
     if (this.#leaves[leafIndex] === FULL) return;
     const leaf = this.#leafAt(leafIndex);
-    const firstWord = from >>> 5;
-    const lastWord = (to - 1) >>> 5;
-    const firstMask = (ALL_ONES << (from & 31)) >>> 0;
-    const lastMask = ALL_ONES >>> (31 - ((to - 1) & 31));
-    if (firstWord === lastWord) {
-      leaf[firstWord] = wordAt(leaf, firstWord) | (firstMask & lastMask);
-      return;
+    changeBits(leaf, [from, to], (word, mask) => word | mask);
+  }
+
+  #removeInLeaf(leafIndex: number, from: number, to: number): void {
+    if (this.#leaves[leafIndex] === undefined) return;
+    if (this.#leaves[leafIndex] === FULL) {
+      this.#leaves[leafIndex] = new Uint32Array(LEAF_WORDS).fill(ALL_ONES);
     }
-    leaf[firstWord] = wordAt(leaf, firstWord) | firstMask;
-    leaf.fill(ALL_ONES, firstWord + 1, lastWord);
-    leaf[lastWord] = wordAt(leaf, lastWord) | lastMask;
+    const leaf = this.#leafAt(leafIndex);
+    changeBits(leaf, [from, to], (word, mask) => word & ~mask);
   }
 
   #leafAt(leafIndex: number): Uint32Array {
@@ -137,6 +175,21 @@ export class BlockSet {
     const leaf = new Uint32Array(LEAF_WORDS);
     this.#leaves[leafIndex] = leaf;
     return leaf;
+  }
+}
+
+/** Changes the words of a leaf that hold the bits `[from, to)`; `mask` says which of their bits. */
+function changeBits(
+  leaf: Uint32Array,
+  [from, to]: readonly [number, number],
+  change: (word: number, mask: number) => number,
+): void {
+  const firstWord = from >>> 5;
+  const lastWord = (to - 1) >>> 5;
+  for (let at = firstWord; at <= lastWord; at++) {
+    const low = at === firstWord ? ALL_ONES << (from & 31) : ALL_ONES;
+    const high = at === lastWord ? ALL_ONES >>> (31 - ((to - 1) & 31)) : ALL_ONES;
+    leaf[at] = change(wordAt(leaf, at), low & high);
   }
 }
 
@@ -162,6 +215,16 @@ function runsOfLeaf(leaf: Uint32Array): number[] {
   return runs;
 }
 
+/** What of the runs lies at `from` or after it. */
+function runsAfter(runs: readonly number[], from: number): number[] {
+  const after: number[] = [];
+  for (let at = 0; at < runs.length; at += 2) {
+    const end = runs[at + 1] ?? 0;
+    if (end > from) after.push(Math.max(from, runs[at] ?? 0), end);
+  }
+  return after;
+}
+
 function pushRunsOfWord(runs: number[], bits: number, base: number): void {
   let rest = bits;
   while (rest !== 0) {
@@ -175,15 +238,19 @@ function pushRunsOfWord(runs: number[], bits: number, base: number): void {
 function countBits(words: Uint32Array): number {
   let total = 0;
   for (let at = 0; at < words.length; at++) {
-    // Adds up pairs, then fours, then eights of bits.
-    let bits = wordAt(words, at);
-    if (bits === 0) continue;
-    bits -= (bits >>> 1) & 0x5555_5555;
-    bits = (bits & 0x3333_3333) + ((bits >>> 2) & 0x3333_3333);
-    bits = (bits + (bits >>> 4)) & 0x0f0f_0f0f;
-    total += Math.imul(bits, 0x0101_0101) >>> 24;
+    const bits = wordAt(words, at);
+    if (bits !== 0) total += countOnes(bits);
   }
   return total;
+}
+
+/** Adds up pairs, then fours, then eights of bits. */
+function countOnes(word: number): number {
+  let bits = word;
+  bits -= (bits >>> 1) & 0x5555_5555;
+  bits = (bits & 0x3333_3333) + ((bits >>> 2) & 0x3333_3333);
+  bits = (bits + (bits >>> 4)) & 0x0f0f_0f0f;
+  return Math.imul(bits, 0x0101_0101) >>> 24;
 }
 
 function isZero(word: number): boolean {
