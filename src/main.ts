@@ -10,6 +10,7 @@ import { openProgress } from "./cli/progress_bar.ts";
 import type { Settings } from "./config/settings.ts";
 import { EXIT_STATUS, IbackupError, systemCodeOf } from "./errors.ts";
 import type { Repository } from "./repo/repository.ts";
+import { widenThreadPool } from "./runtime/io_threads.ts";
 import type { Store } from "./store/store.ts";
 
 const { version } = packageJson;
@@ -42,6 +43,7 @@ const machine: Machine = {
 process.exit(await runProgram(process.argv.slice(2), machine));
 
 async function openContext(settings: Settings): Promise<OpenContext> {
+  await widenThreadPool();
   let store: Promise<Store> | undefined;
   let repository: Promise<Repository> | undefined;
   const openStore = (): Promise<Store> => {
@@ -63,6 +65,7 @@ async function openContext(settings: Settings): Promise<OpenContext> {
     helperArgs: helperArguments(),
     runtimeDir: () => openRuntimeFolder(env["IBACKUP_RUNTIME_DIR"]),
     cacheDir: () => openCacheFolder(env["IBACKUP_CACHE_DIR"]),
+    environment: env,
     progress: await openProgress(stderr),
     clock: { now: () => new Date(), monotonicMs: () => performance.now() },
     random: (bytes: number) => new Uint8Array(randomBytes(bytes)),

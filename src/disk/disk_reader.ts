@@ -7,8 +7,16 @@ import { assert, IbackupError, messageOf } from "../errors.ts";
 import { alignedBytes } from "../runtime/aligned.ts";
 
 const BYTES_PER_READ = 1 << 20;
-const GAP_BYTES = 64 << 10;
-const READS_IN_FLIGHT = 6;
+/**
+ * Reading this much along takes about as long as one more read: less where few blocks are wanted,
+ * more where many are. docs/FIGURES.md has the measurement.
+ */
+const GAP_BYTES = 32 << 10;
+/** Scattered blocks want many reads in flight; of long reads a few keep every disk busy. */
+const READS_IN_FLIGHT = 32;
+const BYTES_IN_FLIGHT = 8 << 20;
+/** Reads no longer than this get a buffer of this size. */
+const SMALL_READ_BYTES = 64 << 10;
 
 /** A run of blocks and what is in them. */
 export interface BlockRun extends BlockExtent {
@@ -68,7 +76,8 @@ class DirectReader implements DiskReader {
   bytesRead = 0;
   readonly #handle: FileHandle;
   readonly #disk: { path: string; sizeBytes: number };
-  readonly #idleBuffers: Uint8Array[] = [];
+  readonly #smallBuffers: Uint8Array[] = [];
+  readonly #largeBuffers: Uint8Array[] = [];
 
   constructor(handle: FileHandle, disk: { path: string; sizeBytes: number }, blockBytes: number) {
     this.#handle = handle;
@@ -86,11 +95,17 @@ class DirectReader implements DiskReader {
       gapBlocks: Math.floor(GAP_BYTES / this.blockBytes),
     });
     const inFlight: PendingRead[] = [];
+    let bytesInFlight = 0;
     try {
       for (const read of reads) {
         signal?.throwIfAborted();
+        const lengthBytes = read.blockCount * this.blockBytes;
+        while (isBusy(inFlight.length, bytesInFlight + lengthBytes)) {
+          bytesInFlight -= (inFlight[0]?.read.blockCount ?? 0) * this.blockBytes;
+          yield* this.#finish(inFlight);
+        }
+        bytesInFlight += lengthBytes;
         inFlight.push(this.#begin(read));
-        if (inFlight.length >= READS_IN_FLIGHT) yield* this.#finish(inFlight);
       }
       while (inFlight.length > 0) yield* this.#finish(inFlight);
     } finally {
@@ -109,8 +124,9 @@ class DirectReader implements DiskReader {
   }
 
   #begin(read: DiskRead): PendingRead {
-    const buffer = this.#idleBuffers.pop() ?? alignedBytes(this.#bufferBytes());
-    const filled = this.#fill(buffer.subarray(0, read.blockCount * this.blockBytes), read);
+    const lengthBytes = read.blockCount * this.blockBytes;
+    const buffer = this.#takeBuffer(lengthBytes);
+    const filled = this.#fill(buffer.subarray(0, lengthBytes), read);
     // Reported where it is awaited; until then it must not count as unhandled.
     filled.catch(() => undefined);
     return { read, buffer, filled };
@@ -127,11 +143,16 @@ class DirectReader implements DiskReader {
       const bytes = oldest.buffer.subarray(from, from + blockCount * this.blockBytes);
       yield { firstBlock, blockCount, bytes };
     }
-    this.#idleBuffers.push(oldest.buffer);
+    const isSmall = oldest.buffer.length === SMALL_READ_BYTES;
+    (isSmall ? this.#smallBuffers : this.#largeBuffers).push(oldest.buffer);
   }
 
-  #bufferBytes(): number {
-    return Math.max(BYTES_PER_READ, this.blockBytes);
+  #takeBuffer(lengthBytes: number): Uint8Array {
+    if (lengthBytes <= SMALL_READ_BYTES) {
+      return this.#smallBuffers.pop() ?? alignedBytes(SMALL_READ_BYTES);
+    }
+    const largeBytes = Math.max(BYTES_PER_READ, this.blockBytes);
+    return this.#largeBuffers.pop() ?? alignedBytes(largeBytes);
   }
 
   /** Fills `bytes` from the disk; what lies past its end is zero. */
@@ -168,4 +189,8 @@ class DirectReader implements DiskReader {
     }
     return bytesRead;
   }
+}
+
+function isBusy(readCount: number, bytes: number): boolean {
+  return readCount > 0 && (readCount >= READS_IN_FLIGHT || bytes > BYTES_IN_FLIGHT);
 }
