@@ -51,6 +51,12 @@ export interface BackupWriter {
   add(extent: BlockExtent, bytes: Uint8Array): Promise<void>;
   /** Adds blocks that hold only zeroes. They cost no space, however many. */
   addZero(extent: BlockExtent): Promise<void>;
+  /**
+   * Waits for the uploads under way; none begins before `resume`. Blocks can be added meanwhile, but
+   * when the packs are full an `add` waits for `resume`.
+   */
+  quiesce(): Promise<void>;
+  resume(): void;
   /** Resolves when all is stored. The writer cannot be used any more. */
   finish(): Promise<WrittenBackup>;
   /** Gives up and waits for what is under way. Packs stored so far stay until gc. */
@@ -105,6 +111,14 @@ class PackingWriter implements BackupWriter {
 
   async addZero(extent: BlockExtent): Promise<void> {
     await this.#inTurn(async () => this.#addZeroRun(extent), extent);
+  }
+
+  async quiesce(): Promise<void> {
+    await this.#sink.quiesce();
+  }
+
+  resume(): void {
+    this.#sink.resume();
   }
 
   async finish(): Promise<WrittenBackup> {

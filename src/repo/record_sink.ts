@@ -32,6 +32,9 @@ export class RecordSink {
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   #failure: { error: unknown } | undefined;
+  /** Uploads wait for it while it is there. */
+  #pause: PromiseWithResolvers<void> | undefined;
+  readonly #underWay = new Set<Promise<void>>();
   #sequence: Promise<void> = Promise.resolve();
 
   #pack: OpenPack | undefined;
@@ -82,6 +85,17 @@ export class RecordSink {
     });
   }
 
+  /** Waits for the uploads under way; none begins before `resume`. Packing goes on until it must wait. */
+  async quiesce(): Promise<void> {
+    this.#pause ??= Promise.withResolvers();
+    await Promise.allSettled(this.#underWay);
+  }
+
+  resume(): void {
+    this.#pause?.resolve();
+    this.#pause = undefined;
+  }
+
   /** Stores what is left. @throws What the first failed upload threw. */
   async close(): Promise<{ indexes: ManifestIndex[]; bytesStored: number }> {
     this.#enqueue(async () => {
@@ -95,6 +109,7 @@ export class RecordSink {
   /** Stops all uploads and waits for their end. */
   async abort(): Promise<void> {
     this.#fail(new DOMException("The backup was given up", "AbortError"));
+    this.resume();
     await this.#settle();
   }
 
@@ -146,8 +161,19 @@ export class RecordSink {
     this.#naming = naming;
     const name = await naming;
     ref.resolve({ name, sizeBytes: bytes.length });
+    await this.#upload(packKey(name), bytes);
+  }
+
+  async #upload(key: string, bytes: Uint8Array): Promise<void> {
+    while (this.#pause) await this.#pause.promise;
     this.#signal.throwIfAborted();
-    await this.#store.put(packKey(name), bytes, { signal: this.#signal });
+    const upload = this.#store.put(key, bytes, { signal: this.#signal });
+    this.#underWay.add(upload);
+    try {
+      await upload;
+    } finally {
+      this.#underWay.delete(upload);
+    }
     this.#bytesStored += bytes.length;
   }
 
@@ -173,8 +199,7 @@ export class RecordSink {
     await Promise.all(packUploads);
     this.throwIfFailed();
     const { bytes, ...built }: BuiltIndex = await index.close(this.#blockBytes);
-    await this.#store.put(indexKey(built.name), bytes, { signal: this.#signal });
-    this.#bytesStored += bytes.length;
+    await this.#upload(indexKey(built.name), bytes);
     this.#indexes.push({ ...built, sizeBytes: bytes.length });
   }
 }
