@@ -49,6 +49,8 @@ export const EXIT_STATUS = {
   IO: 21,
   /** `doctor` found something that will stop a backup. */
   UNHEALTHY: 22,
+  /** A hook command failed. */
+  HOOK: 23,
   /** Interrupted by a signal. */
   INTERRUPTED: 130,
 } as const;

@@ -24,6 +24,7 @@ const MEANING: Readonly<Record<ErrorCode, string>> = {
   DIFFERENT: "a difference was found",
   IO: "a disk or file could not be read or written",
   UNHEALTHY: "something will stop a backup",
+  HOOK: "a hook command failed; after pre-freeze or frozen nothing was committed",
   INTERRUPTED: "interrupted by a signal",
 };
 

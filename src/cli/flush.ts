@@ -1,4 +1,12 @@
-import { formatBytes, formatCount, formatDuration, parseDuration } from "../core/units.ts";
+import { FREEZE_BUDGET, FREEZE_LIMIT, PASSES_MAX } from "../config/bounds.ts";
+import type { Settings } from "../config/settings.ts";
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  parseDuration,
+  parseShortDuration,
+} from "../core/units.ts";
 import { type ErrorCode, EXIT_STATUS, IbackupError } from "../errors.ts";
 import type { FlushResult } from "../job/flush.ts";
 import { chooseDevices, newCommand, type Result, type Run, type Session } from "./command.ts";
@@ -16,11 +24,16 @@ export function flushCommand(run: Run) {
       "and the exit status is that of the first failure. Prints the backup ids, one a line.",
       "With --json one device gives one object; several give",
       '{"flushes": [{"device", "backupId", ...} or {"device", "error"}]}.',
+      "",
+      "What is written while a flush reads is read again, at last while the file systems of the disk are",
+      "frozen. Hooks run by `/bin/sh -c` with IBACKUP_DEVICE and IBACKUP_MOUNTPOINTS (one a line); when",
+      "pre-freeze or frozen fails, nothing is committed. After pre-freeze, post-thaw is run in any case.",
     ].join("\n"),
     examples: [
       "ibackup flush /dev/vda --repo file:///srv/backup",
       "ibackup flush --consistency quiet --json",
       "ibackup flush /dev/vda --wait=10m",
+      "ibackup flush --consistency frozen --pre-freeze 'psql -c CHECKPOINT' --freeze-limit 5s",
     ],
     statuses: [...REPOSITORY_STATUSES, ...FLUSH_STATUSES],
   })
@@ -40,12 +53,19 @@ export function flushCommand(run: Run) {
       "--wait [duration]",
       "wait until another flush or restore of the disk has ended (default: as long as it takes)",
     )
-    .action(async (names, { disk, base = false, scan = false, consistency, wait }) => {
+    .option("--freeze-limit <duration>", "no freeze is longer; 0: never freeze (default: 10s)")
+    .option("--freeze-budget <duration>", "no freeze is planned to be longer (default: 200ms)")
+    .option("--passes <count>", "most passes before freezing or giving up (default: 10)")
+    .option("--pre-freeze <command>", "run before file systems are frozen")
+    .option("--frozen <command>", "run while they are frozen; its time is within the limit")
+    .option("--post-thaw <command>", "run when they are thawed, or pre-freeze or the flush failed")
+    .action(async (names, { disk, base = false, scan = false, consistency, wait, ...given }) => {
       await run(async (session) => {
         const { named, waitMs } = separate(names, wait);
         const devices = chooseDevices(named, session.settings);
         if (disk !== undefined && devices.length > 1) throw ambiguousName(disk, devices.length);
-        const options = { base, scan, consistency, waitMs };
+        const freezing = freezeRequest(given, session.settings);
+        const options = { base, scan, consistency, waitMs, ...freezing };
         const request = { ...options, ...(disk !== undefined && { diskName: disk }) };
         const flushes = await flushAll(session, devices, request);
         return resultOf(flushes, session);
@@ -72,7 +92,53 @@ const FLUSH_STATUSES = [
   "STORE_FULL",
   "CORRUPT_DATA",
   "CONSISTENCY",
+  "HOOK",
+  "UNSUPPORTED",
 ] as const satisfies readonly ErrorCode[];
+
+interface FreezeArguments {
+  freezeLimit?: string;
+  freezeBudget?: string;
+  passes?: string;
+  preFreeze?: string;
+  frozen?: string;
+  postThaw?: string;
+}
+
+/** Arguments go before the config file. */
+function freezeRequest(
+  { freezeLimit, freezeBudget, passes, preFreeze, frozen, postThaw }: FreezeArguments,
+  { freeze, hooks }: Settings,
+): Pick<Request, "freeze" | "hooks"> {
+  return {
+    freeze: {
+      ...freeze,
+      ...(freezeLimit !== undefined && { limitMs: parseShortDuration(freezeLimit, FREEZE_LIMIT) }),
+      ...(freezeBudget !== undefined && {
+        budgetMs: parseShortDuration(freezeBudget, FREEZE_BUDGET),
+      }),
+      ...(passes !== undefined && { passesMax: parsePasses(passes) }),
+    },
+    hooks: {
+      ...hooks,
+      commands: {
+        ...hooks.commands,
+        ...(preFreeze !== undefined && { "pre-freeze": preFreeze }),
+        ...(frozen !== undefined && { frozen }),
+        ...(postThaw !== undefined && { "post-thaw": postThaw }),
+      },
+    },
+  };
+}
+
+function parsePasses(text: string): number {
+  const passes = Number(text);
+  if (/^\d{1,4}$/.test(text) && passes >= 1 && passes <= PASSES_MAX) return passes;
+  throw new IbackupError("USAGE", `Cannot use "${text}" as a number of passes`, {
+    why: `it is not a whole number from 1 to ${PASSES_MAX}`,
+    fix: "write for example --passes 10",
+  });
+}
 
 type Request = Omit<Parameters<typeof import("../job/flush.ts").flushDevice>[1], "device" | "vmId">;
 type Flushed = { device: string } & ({ result: FlushResult } | { error: unknown });
@@ -87,7 +153,10 @@ async function flushAll(
   for (const device of devices) {
     try {
       const options = { ...request, device, vmId: settings.vmId };
-      flushes.push({ device, result: await flushDevice(context, options) });
+      const result = await flushDevice(context, options);
+      flushes.push({ device, result });
+      if (result.hookFailure === undefined) continue;
+      context.progress.message(renderError(result.hookFailure, context.version).trimEnd());
     } catch (error) {
       // One disk fails like any command; of several, the others still deserve their backup.
       if (devices.length === 1 || context.signal.aborted) throw error;
@@ -103,9 +172,9 @@ function resultOf(flushes: readonly Flushed[], { settings }: Session): Result {
   const failed = flushes.flatMap((flush) => ("error" in flush ? [flush.error] : []));
   const [only] = done;
   const isSingle = flushes.length === 1 && only !== undefined;
-  const [error] = failed;
+  const [error] = [...failed, ...done.flatMap(({ result }) => result.hookFailure ?? [])];
   return {
-    json: isSingle ? only.result : { flushes: flushes.map(documentOf) },
+    json: isSingle ? resultDocument(only.result) : { flushes: flushes.map(documentOf) },
     text: done.map(({ result }) => result.backupId).join("\n"),
     note: settings.json ? "" : done.map(describe).join("\n"),
     ...(error !== undefined && { status: codeOf(error) }),
@@ -115,8 +184,13 @@ function resultOf(flushes: readonly Flushed[], { settings }: Session): Result {
 function documentOf(flush: Flushed): object {
   const { device } = flush;
   return "result" in flush
-    ? { device, ...flush.result }
+    ? { device, ...resultDocument(flush.result) }
     : { device, ...errorDocument(flush.error) };
+}
+
+/** With `error` when post-thaw failed: the backup is there all the same. */
+function resultDocument({ hookFailure, ...result }: FlushResult): object {
+  return { ...result, ...(hookFailure && errorDocument(hookFailure)) };
 }
 
 function codeOf(error: unknown): ErrorCode {
@@ -124,11 +198,12 @@ function codeOf(error: unknown): ErrorCode {
   return code in EXIT_STATUS ? code : "INTERNAL";
 }
 
-/** "/dev/vda: incremental, quiet, 12 blocks changed, 48 KiB read, 20 KiB stored, in 1.2 s". */
+/** "/dev/vda: incremental, frozen in 34 ms, 12 blocks changed, 48 KiB read, 20 KiB stored, in 1.2 s". */
 function describe({ device, result }: { device: string; result: FlushResult }): string {
+  const { freezeMs } = result;
   const parts = [
     result.type,
-    result.consistency,
+    result.consistency + (freezeMs === null ? "" : ` in ${formatDuration(freezeMs)}`),
     `${formatCount(result.blocksChanged, "block")} changed`,
     `${formatBytes(result.bytesRead)} read`,
     `${formatBytes(result.bytesStored)} stored`,

@@ -4,7 +4,10 @@ import { hostname } from "node:os";
 import { IbackupError, systemCodeOf } from "../errors.ts";
 import { DEFAULT_CONFIG_FILE } from "./default_file.ts";
 import { loadConfig } from "./load.ts";
-import { VM_ID_PATTERN, VM_ID_RULE } from "./schema.ts";
+import { type Config, VM_ID_PATTERN, VM_ID_RULE } from "./schema.ts";
+
+type FreezeConfig = NonNullable<Config["freeze"]>;
+type HooksConfig = NonNullable<Config["hooks"]>;
 
 /** As given on the command line. */
 export interface GlobalOptions {
@@ -23,8 +26,18 @@ export interface Settings {
   vmId: string;
   /** Of the config file. */
   disks: readonly string[];
+  /** Of the config file, as far as it says so; in milliseconds. */
+  freeze: { limitMs?: number; budgetMs?: number; passesMax?: number };
+  hooks: HookSettings;
   json: boolean;
 }
+
+export interface HookSettings {
+  commands: { "pre-freeze"?: string; frozen?: string; "post-thaw"?: string };
+  timeLimitMs: number;
+}
+
+const HOOK_TIME_LIMIT_MS = 60_000;
 
 /** @throws IbackupError CONFIG or USAGE. */
 export function resolveSettings(
@@ -49,7 +62,29 @@ export function resolveSettings(
     vmGiven: options.vm,
     vmId: options.vm ?? config?.vm ?? machineId(),
     disks: config?.disks ?? [],
+    freeze: freezeSettings(config?.freeze ?? {}),
+    hooks: hookSettings(config?.hooks ?? {}),
     json: options.json ?? false,
+  };
+}
+
+function freezeSettings({ limit, budget, passes }: FreezeConfig): Settings["freeze"] {
+  return {
+    ...(limit !== undefined && { limitMs: limit }),
+    ...(budget !== undefined && { budgetMs: budget }),
+    ...(passes !== undefined && { passesMax: passes }),
+  };
+}
+
+function hookSettings({ "time-limit": timeLimitMs, ...commands }: HooksConfig): HookSettings {
+  const { "pre-freeze": preFreeze, frozen, "post-thaw": postThaw } = commands;
+  return {
+    commands: {
+      ...(preFreeze !== undefined && { "pre-freeze": preFreeze }),
+      ...(frozen !== undefined && { frozen }),
+      ...(postThaw !== undefined && { "post-thaw": postThaw }),
+    },
+    timeLimitMs: timeLimitMs ?? HOOK_TIME_LIMIT_MS,
   };
 }
 

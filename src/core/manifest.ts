@@ -34,6 +34,21 @@ const trackingSchema = z.strictObject({
   taints: z.array(z.strictObject({ reason: name, count })),
 });
 
+/** What became of a file system of the disk when it was to be frozen. */
+const fileSystemSchema = z.strictObject({
+  mountpoint: z.string().min(1),
+  /** "ext4". */
+  fileSystem: name,
+  outcome: z.enum([
+    "frozen",
+    "read-only",
+    "unsupported",
+    "already frozen",
+    "unreachable",
+    "not tried",
+  ]),
+});
+
 /** An index object of the backup. Order matters: later ones override earlier ones. */
 const indexSchema = z.strictObject({
   /** SHA-256 of the index object. */
@@ -70,7 +85,10 @@ const fieldsSchema = z.strictObject({
     reason: z.string(),
   }),
   tracking: trackingSchema.nullable(),
+  /** The longest freeze; null when there was none. */
   freezeMs: z.number().min(0).nullable(),
+  /** What was mounted of the disk. */
+  fileSystems: z.array(fileSystemSchema),
   passes: z.int().min(1),
   blockBytes: z.int().min(BLOCK_BYTES_MIN).max(BLOCK_BYTES_MAX),
   blockCount: blocks,

@@ -55,6 +55,25 @@ export function parseDuration(text: string): number {
 }
 
 /**
+ * @param text As `parseDuration` takes it.
+ * @param bounds `orZero`: "0" is fine too.
+ * @returns Milliseconds, `maxMs` at most.
+ * @throws IbackupError USAGE.
+ */
+export function parseShortDuration(
+  text: string,
+  { maxMs, orZero = false }: { maxMs: number; orZero?: boolean },
+): number {
+  if (orZero && /^0 ?(ms|s|m|min|h|d)?$/.test(text)) return 0;
+  const durationMs = parseDuration(text);
+  if (durationMs <= maxMs) return durationMs;
+  throw new IbackupError("USAGE", `Cannot use the duration "${text}"`, {
+    why: `it is longer than ${formatDuration(maxMs)}`,
+    fix: "write for example 10s",
+  });
+}
+
+/**
  * @param text RFC 3339, with a zone: "2026-11-22T17:01:02Z", "2026-11-22 18:01:02.5+01:00".
  * @throws IbackupError USAGE, also for a day that does not exist.
  */

@@ -25,6 +25,8 @@ export interface JobContext {
   runtimeDir(): string;
   /** A folder that only root can enter, for what can be found out again. Made when needed. */
   cacheDir(): string;
+  /** What hooks find in theirs. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
   readonly progress: Progress;
   readonly clock: Clock;
   /** So many bytes that nobody can guess. */

@@ -2,9 +2,10 @@
  * Takes a backup of a disk.
  *
  * The disk is locked, the file systems are written out, the dirty blocks are collected and read;
- * what was written meanwhile is collected and read again, until nothing was (`quiet`) or the rest
- * does not shrink (`fuzzy`). The manifest comes last: only with it the backup exists. Whatever
- * was collected stays in the pending set until then.
+ * what was written meanwhile is collected and read again, until the rest is read while the file
+ * systems are frozen (`frozen`), nothing was written (`quiet`), or it does not converge (`fuzzy`).
+ * The manifest comes last: only with it the backup exists. Whatever was collected stays in the
+ * pending set until then.
  */
 import { makeBackupId } from "../core/backup_id.ts";
 import { checkGap, type GapVerdict, type ParentFacts, taintsBetween } from "../core/gap_check.ts";
@@ -16,9 +17,13 @@ import { openBackupWriter } from "../repo/backup_writer.ts";
 import { claimDisk } from "./claim.ts";
 import type { JobContext } from "./context.ts";
 import { type FlushDigests, openFlushDigests } from "./flush_digests.ts";
-import { blocksToRead, readPasses, taintsOf } from "./flush_passes.ts";
+import { blocksToRead, taintsOf } from "./flush_passes.ts";
 import type { FlushOptions, FlushTask } from "./flush_task.ts";
+import { type Freezing, prepareFreezing } from "./freezing.ts";
+import { HeldProgress } from "./held_progress.ts";
+import { Hooks, NO_HOOKS } from "./hooks.ts";
 import { openLedger } from "./pending_ledger.ts";
+import { type Reading, readDisk } from "./reading.ts";
 import { openSourceDisk } from "./source_disk.ts";
 import { buildManifest } from "./succession.ts";
 
@@ -34,19 +39,21 @@ export interface FlushResult {
   bytesRead: number;
   bytesStored: number;
   passes: number;
+  /** The longest freeze; null when there was none. */
   freezeMs: number | null;
+  fileSystems: Manifest["fileSystems"];
   durationMs: number;
   taints: { reason: string; count: number }[];
+  /** Of `post-thaw`. The backup is good all the same. */
+  hookFailure: IbackupError | undefined;
 }
 
 const RANK = { fuzzy: 0, quiet: 1, frozen: 2 } as const;
 
 /** @throws IbackupError; then nothing was committed, and no dirty block is forgotten. */
-export async function flushDevice(
-  context: JobContext,
-  options: FlushOptions,
-): Promise<FlushResult> {
-  refuseFrozen(options);
+export async function flushDevice(given: JobContext, options: FlushOptions): Promise<FlushResult> {
+  const progress = new HeldProgress(given.progress);
+  const context = { ...given, progress };
   const { vmId, diskName, waitMs = 0 } = options;
   const endsAtMs = context.clock.monotonicMs() + waitMs;
   const disk = await openSourceDisk(context, options.device, waitMs);
@@ -59,7 +66,8 @@ export async function flushDevice(
       waitMs: endsAtMs - context.clock.monotonicMs(),
     });
     try {
-      return await flushClaimed({ context, options, disk, repository, lease, ...succession });
+      const claimed = { context, progress, options, disk, repository, lease, ...succession };
+      return await flushClaimed(claimed);
     } finally {
       await lease.release();
     }
@@ -96,6 +104,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
   const { context, options, disk, ledger, writer } = flush;
   const startedAt = context.clock.now();
   const startedMs = context.clock.monotonicMs();
+  const freezing = prepareFreezing(flush);
 
   await disk.sync();
   await ledger?.collect();
@@ -109,9 +118,10 @@ async function run(flush: FlushTask): Promise<FlushResult> {
     pending: ledger?.remembered,
     asked: { base: options.base, scan: options.scan },
   });
-  const { blocks, gapCheck } = await blocksToRead(flush, checked);
-  const reading = await readPasses(flush, blocks, taintsAtStart);
-  refuseLess(reading.consistency, options.consistency);
+  const { blocks: first, gapCheck } = await blocksToRead(flush, checked);
+  const hooks = hooksOf(flush, freezing);
+  const reading = await readDisk(flush, { first, taintsAtStart, freezing, hooks });
+  refuseLess(reading, options.consistency);
 
   const stored = await writer.finish();
   const manifest = buildManifest({
@@ -134,7 +144,14 @@ async function run(flush: FlushTask): Promise<FlushResult> {
   await flush.repository.commit(manifest);
   ledger?.commit();
   await flush.digests?.commit(manifest.backupId);
-  return resultOf(manifest, context.clock.monotonicMs() - startedMs);
+  const durationMs = context.clock.monotonicMs() - startedMs;
+  return { ...resultOf(manifest, durationMs), hookFailure: hooks.endFailure };
+}
+
+function hooksOf({ context, disk, options }: FlushTask, { targets }: Freezing): Hooks {
+  const device = disk.device.path;
+  const mountpoints = targets.map(({ mountpoint }) => mountpoint);
+  return new Hooks(context, options.hooks ?? NO_HOOKS, { device, mountpoints });
 }
 
 function parentFacts({ parent, disk }: FlushTask): ParentFacts | undefined {
@@ -145,23 +162,15 @@ function parentFacts({ parent, disk }: FlushTask): ParentFacts | undefined {
   return { backupId, sizeBytes: saved.sizeBytes, blockBytes, identityMatches };
 }
 
-function refuseFrozen({ consistency, device }: FlushOptions): void {
-  if (consistency !== "frozen") return;
-  throw new IbackupError("CONSISTENCY", `Cannot take a frozen backup of "${device}"`, {
-    why: "this version does not freeze file systems",
-    fix: "ask for --consistency quiet, which needs a moment without writes, or fuzzy",
-  });
-}
-
-function refuseLess(reached: Manifest["consistency"], asked: Manifest["consistency"]): void {
-  if (RANK[reached] >= RANK[asked]) return;
+function refuseLess({ consistency, shortfall }: Reading, asked: Manifest["consistency"]): void {
+  if (RANK[consistency] >= RANK[asked]) return;
   throw new IbackupError("CONSISTENCY", `Cannot take a ${asked} backup`, {
-    why: `blocks were written or could not be watched during the last pass, so it is ${reached}`,
-    fix: "try at a quieter time, or accept less with --consistency fuzzy; nothing was committed",
+    why: `it is ${consistency}: ${shortfall}`,
+    fix: "try at a quieter time, allow longer freezes by --freeze-budget, or accept less by --consistency; nothing was committed",
   });
 }
 
-function resultOf(manifest: Manifest, durationMs: number): FlushResult {
+function resultOf(manifest: Manifest, durationMs: number): Omit<FlushResult, "hookFailure"> {
   return {
     backupId: manifest.backupId,
     vmId: manifest.vmId,
@@ -175,6 +184,7 @@ function resultOf(manifest: Manifest, durationMs: number): FlushResult {
     bytesStored: manifest.bytesStored,
     passes: manifest.passes,
     freezeMs: manifest.freezeMs,
+    fileSystems: manifest.fileSystems,
     durationMs: Math.round(durationMs),
     taints: manifest.tracking?.taints ?? [],
   };

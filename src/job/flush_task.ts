@@ -6,6 +6,8 @@ import type { Repository } from "../repo/repository.ts";
 import type { JobContext } from "./context.ts";
 import type { DiskLease } from "./disk_lease.ts";
 import type { FlushDigests } from "./flush_digests.ts";
+import type { HeldProgress } from "./held_progress.ts";
+import type { HookOptions } from "./hooks.ts";
 import type { PendingLedger } from "./pending_ledger.ts";
 import type { SourceDisk } from "./source_disk.ts";
 import type { Succession } from "./succession.ts";
@@ -23,12 +25,28 @@ export interface FlushOptions {
   consistency: Manifest["consistency"];
   /** How long to wait for another ibackup that works on the disk. Default: not at all. */
   waitMs?: number;
+  /** What is not given is as in `DEFAULT_FREEZE`. */
+  freeze?: Partial<FreezeOptions>;
+  hooks?: HookOptions;
 }
+
+export interface FreezeOptions {
+  /** No freeze is longer; 0: nothing is ever frozen. */
+  limitMs: number;
+  /** No freeze is planned to be longer. */
+  budgetMs: number;
+  /** Most passes over what is written meanwhile, before freezing or giving up. */
+  passesMax: number;
+}
+
+export const DEFAULT_FREEZE: FreezeOptions = { limitMs: 10_000, budgetMs: 200, passesMax: 10 };
 
 /** Everything that the steps of one flush share. */
 export interface FlushTask extends Succession, FlushDigests {
   lease: DiskLease;
   context: JobContext;
+  /** That of the context. Held back while anything is frozen. */
+  progress: HeldProgress;
   options: FlushOptions;
   disk: SourceDisk;
   repository: Repository;

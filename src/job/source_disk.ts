@@ -3,9 +3,10 @@ import { closeSync, fsyncSync, openSync } from "node:fs";
 import type { BlockSet } from "../core/block_set.ts";
 import type { TrackingFacts } from "../core/gap_check.ts";
 import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
-import { mountsOf } from "../disk/mounts.ts";
+import { freezeTargets, mountsOf } from "../disk/mounts.ts";
 import { assert, IbackupError } from "../errors.ts";
 import { isNotedAttachment } from "../tracker/attachments.ts";
+import { drain, type FreezeTarget, type FrozenMount, freeze, thaw } from "../tracker/freezer.ts";
 import { HelperProcess } from "../tracker/helper_process.ts";
 import type { PendingSet } from "../tracker/pending.ts";
 import {
@@ -82,6 +83,25 @@ export class SourceDisk {
     this.#slot = slot;
     // What frames may have lost, the pending file has.
     return blocks ?? pending.readEpoch();
+  }
+
+  /** The file systems on the disk that are mounted, in the order in which they are frozen. */
+  freezeTargets(): FreezeTarget[] {
+    return freezeTargets(this.device);
+  }
+
+  /** The helper thaws after `limitMs` whatever happens, and when this process ends. */
+  async freeze(targets: readonly FreezeTarget[], limitMs: number): Promise<FrozenMount[]> {
+    return await freeze(this.#helper, targets, limitMs);
+  }
+
+  async thaw(): Promise<{ frozenMs: number; expired: boolean }> {
+    return await thaw(this.#helper);
+  }
+
+  /** @returns False when something was still in flight on the whole disk after that time. */
+  async drain(timeoutMs: number): Promise<boolean> {
+    return await drain(this.#helper, this.device.wholeDisk, timeoutMs);
   }
 
   async close(): Promise<void> {

@@ -121,7 +121,9 @@ export interface ManifestParts {
   /** Undefined for a base. */
   parent: StoredManifest | undefined;
   gapCheck: GapVerdict;
-  reading: { passes: number; consistency: Manifest["consistency"]; capturedAt: Date };
+  reading: Pick<Manifest, "passes" | "consistency" | "freezeMs" | "fileSystems"> & {
+    capturedAt: Date;
+  };
   stored: WrittenBackup;
   bytesRead: number;
   taints: { reason: string; count: number }[];
@@ -154,7 +156,8 @@ export function buildManifest(parts: ManifestParts): Manifest {
     consistency: reading.consistency,
     gapCheck: parts.gapCheck,
     tracking: trackingOf(parts),
-    freezeMs: null,
+    freezeMs: reading.freezeMs,
+    fileSystems: reading.fileSystems,
     passes: reading.passes,
     blockBytes: disk.blockBytes,
     blockCount: disk.blockCount,

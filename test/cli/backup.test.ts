@@ -80,6 +80,7 @@ describe("flush", () => {
       bytesStored: expect.any(Number),
       passes: 1,
       freezeMs: null,
+      fileSystems: [],
       durationMs: expect.any(Number),
       taints: [],
     });

@@ -63,6 +63,7 @@ function manifestOf(
       : { verdict: "base", reason: "the repository has no backup of this disk" },
     tracking: null,
     freezeMs: null,
+    fileSystems: [],
     passes: 1,
     blockBytes: 4096,
     blockCount: 1 << 18,

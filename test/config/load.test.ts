@@ -42,6 +42,20 @@ describe("loadConfig()", () => {
     });
   });
 
+  test("reads how to freeze, and the hooks", () => {
+    write(
+      '[freeze]\nlimit = "0"\nbudget = "50ms"\npasses = 3\n[hooks]\npre-freeze = "true"\ntime-limit = "2m"',
+    );
+    expect(loadConfig(file)).toEqual({
+      freeze: { limit: 0, budget: 50, passes: 3 },
+      hooks: { "pre-freeze": "true", "time-limit": 120_000 },
+    });
+    expect(resolveSettings({ config: file }, {})).toMatchObject({
+      freeze: { limitMs: 0, budgetMs: 50, passesMax: 3 },
+      hooks: { commands: { "pre-freeze": "true" }, timeLimitMs: 120_000 },
+    });
+  });
+
   test("gives nothing where there is no file, and no settings for an empty one", () => {
     expect(loadConfig(file)).toBeUndefined();
     expect(loadConfig(write(""))).toEqual({});
@@ -64,6 +78,13 @@ describe("loadConfig()", () => {
     ["disks = []", /disks: must name a disk/],
     ['disks = "/dev/vda"', /disks: .*expected array.*\(got "\/dev\/vda"\)/],
     ["[vm]\nname = 1", /vm: /],
+    [
+      '[freeze]\nlimit = "11m"',
+      /freeze\.limit: must be a duration .* at most 10 min.* \(got "11m"\)/,
+    ],
+    ['[freeze]\nbudget = "0"', /freeze\.budget: must be a duration/],
+    ["[freeze]\npasses = 0", /freeze\.passes: /],
+    ['[hooks]\nfrozen = ""', /hooks\.frozen: must not be empty/],
     ["vm = ", /line 1, column \d+: /],
     ['vm = "a"\nvm = "b"', /line 2, column \d+: /],
   ])("refuses %j", (text, why) => {
@@ -106,6 +127,8 @@ describe("resolveSettings()", () => {
       vmGiven: "argument",
       vmId: "argument",
       disks: ["/dev/vda"],
+      freeze: {},
+      hooks: { commands: {}, timeLimitMs: 60_000 },
       json: false,
     });
     expect(resolveSettings({ config: file }, environment)).toMatchObject({

@@ -46,6 +46,7 @@ export function exampleManifest(number: number, fields: Partial<Manifest> = {}):
     gapCheck: { verdict: parentId === null ? "base" : "trusted", reason: "test" },
     tracking: null,
     freezeMs: null,
+    fileSystems: [],
     passes: 1,
     blockBytes: BLOCK_BYTES,
     blockCount: 0,

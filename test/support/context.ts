@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { env } from "node:process";
 import { openCacheFolder } from "../../src/job/cache_folder.ts";
 import type { JobContext } from "../../src/job/context.ts";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
@@ -30,6 +31,7 @@ export function machineContext(
     helper: helperExecutable,
     runtimeDir: () => machine.runtimeFolder,
     cacheDir: () => openCacheFolder(machine.cacheFolder),
+    environment: env,
     progress: SILENT_PROGRESS,
     clock: { now: () => new Date(), monotonicMs: () => performance.now() },
     random: (bytes) => new Uint8Array(randomBytes(bytes)),

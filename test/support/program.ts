@@ -77,6 +77,8 @@ export interface Flushed {
   bytesRead: number;
   bytesStored: number;
   passes: number;
+  freezeMs: number | null;
+  fileSystems: { mountpoint: string; fileSystem: string; outcome: string }[];
   durationMs: number;
   taints: { reason: string; count: number }[];
 }
