@@ -20,9 +20,15 @@ const MULTIARCH: Record<string, string> = { x64: "x86_64-linux-gnu", arm64: "aar
 const cFiles = globSync("{bpf,helper}/*.{c,h}").sort();
 const helperFiles = globSync("helper/*.c").sort();
 const bpfFiles = globSync("bpf/*.bpf.c").sort();
-const shellScripts = ["ceph", "guest", "hook_coverage/in_guest", "quickstart", "setup", "test"].map(
-  (it) => `scripts/${it}`,
-);
+const shellScripts = [
+  "ceph",
+  "guest",
+  "guest_kernel",
+  "hook_coverage/in_guest",
+  "quickstart",
+  "setup",
+  "test",
+].map((it) => `scripts/${it}`);
 
 /** clang-tidy is told what the build says; its rules stand in .clang-tidy. */
 const HELPER_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Ihelper", "-isystem", "helper/.output"].concat(

@@ -8,30 +8,52 @@ const GUEST = join(import.meta.dirname, "../../scripts/guest");
 
 export interface GuestOptions {
   kernel?: "6.1" | "5.10";
-  /** Raw images: /dev/vda, /dev/vdb, and so on. */
-  disks?: string[];
+  /** An image for the root file system, /dev/vda; made when it is missing. Default: in memory. */
+  root?: string;
+  /** Raw images: the next of /dev/vda, /dev/vdb, and so on. */
+  disks?: (string | LoggedDisk)[];
+  /** Kernel modules beside those that every guest loads. */
+  modules?: string[];
   /** Programs of this machine: /bin/NAME. */
   programs?: string[];
+  /** Kills the guest when its script prints this line: status 137. */
+  cutPowerLine?: string;
   timeLimitSeconds?: number;
+}
+
+/** A disk whose writes and flushes are kept in a log. */
+export interface LoggedDisk {
+  image: string;
+  writeLog: string;
 }
 
 /** Runs a script in a guest to its end, or to the time limit. */
 export function runGuest(machine: Machine, script: string, options: GuestOptions = {}) {
   const path = machine.path("guest.sh");
   writeFileSync(path, script);
-  const { kernel = "6.1", disks = [], programs = [], timeLimitSeconds = 240 } = options;
-  const args = [
-    ...["--kernel", kernel, "--time-limit", String(timeLimitSeconds)],
-    ...disks.flatMap((disk) => ["--disk", disk]),
-    ...programs.flatMap((program) => ["--program", program]),
-    path,
-  ];
-  const { status, stdout, stderr, error } = spawnSync(GUEST, args, {
+  const { status, stdout, stderr, error } = spawnSync(GUEST, [...argumentsOf(options), path], {
     encoding: "utf8",
     maxBuffer: 64 << 20,
   });
   if (error) throw error;
   return { status, stdout, stderr };
+}
+
+function argumentsOf(options: GuestOptions): string[] {
+  const { kernel = "6.1", root, disks = [], modules = [], programs = [] } = options;
+  const { cutPowerLine, timeLimitSeconds = 240 } = options;
+  return [
+    ...["--kernel", kernel, "--time-limit", String(timeLimitSeconds)],
+    ...(root === undefined ? [] : ["--root", root]),
+    ...disks.flatMap((disk) =>
+      typeof disk === "string"
+        ? ["--disk", disk]
+        : ["--disk", disk.image, "--write-log", disk.writeLog],
+    ),
+    ...modules.flatMap((module) => ["--module", module]),
+    ...programs.flatMap((program) => ["--program", program]),
+    ...(cutPowerLine === undefined ? [] : ["--cut-power", cutPowerLine]),
+  ];
 }
 
 /** A sparse disk image for a guest. */
