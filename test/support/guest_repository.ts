@@ -1,0 +1,73 @@
+/** The disk on which a guest keeps its repository: this machine looks into it between two boots. */
+import { rmSync } from "node:fs";
+import { guestDisk } from "./guest.ts";
+import { type Machine, run } from "./machine.ts";
+import { ibackup, ibackupJson } from "./program.ts";
+
+/** Where the guest's scripts keep the repository on its disk. */
+const FOLDER = "backups";
+
+export class RepositoryDisk {
+  readonly image: string;
+  readonly #machine: Machine;
+
+  constructor(machine: Machine, sizeBytes: number) {
+    this.#machine = machine;
+    this.image = guestDisk(machine, "repository", sizeBytes);
+    run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", this.image);
+  }
+
+  /**
+   * Mounts a copy of the disk as it is now, which replays the journal of its file system, and gives
+   * the copy's repository. The guest finds its disk as it has left it.
+   */
+  look<T>(work: (repository: GuestRepository) => T): T {
+    const copy = this.#machine.path("repository-copy.img");
+    run("cp", "--sparse=always", this.image, copy);
+    const device = this.#machine.attach(copy);
+    try {
+      const folder = this.#machine.mount(device);
+      try {
+        return work(new GuestRepository(this.#machine, `file://${folder}/${FOLDER}`));
+      } finally {
+        this.#machine.unmount(folder);
+      }
+    } finally {
+      run("losetup", "-d", device);
+      rmSync(copy);
+    }
+  }
+}
+
+/** A guest's repository, opened by ibackup on this machine. */
+export class GuestRepository {
+  readonly #machine: Machine;
+  readonly #env: { IBACKUP_REPO: string };
+
+  constructor(machine: Machine, url: string) {
+    this.#machine = machine;
+    this.#env = { IBACKUP_REPO: url };
+  }
+
+  /** Oldest first. */
+  backupIds(): string[] {
+    const list = ibackupJson<{ backups: { backupId: string }[] }>(this.#machine, ["list"], {
+      env: this.#env,
+    });
+    return list.backups.map(({ backupId }) => backupId);
+  }
+
+  /** Runs ibackup, which must succeed. */
+  must(...args: string[]): void {
+    const { status, stderr } = ibackup(this.#machine, args, { env: this.#env });
+    if (status !== 0) throw new Error(`ibackup ${args.join(" ")}: status ${status}\n${stderr}`);
+  }
+
+  /** Restores into a new file, which goes with the machine. @returns Its path. */
+  restore(backupId: string): string {
+    const target = this.#machine.path(`restored-${backupId}.img`);
+    rmSync(target, { force: true });
+    this.must("restore", backupId, "--target", target);
+    return target;
+  }
+}
