@@ -3,7 +3,7 @@
  * Every check tries the thing itself where it can, and leaves nothing behind.
  */
 import type { JobContext } from "./context.ts";
-import { checkDisks, checkMemory } from "./doctor_disks.ts";
+import { checkDisks, checkFreezing, checkMemory } from "./doctor_disks.ts";
 import { checkHooks } from "./doctor_hooks.ts";
 import {
   checkBpffs,
@@ -37,6 +37,7 @@ export async function diagnose(context: JobContext, options: DoctorOptions): Pro
     ["bpffs", () => [checkBpffs()]],
     ["runtime folder", () => [checkRuntimeFolder(context)]],
     ["disks", () => checkDisks(options.devices)],
+    ["freezing", () => [checkFreezing(options.devices)]],
     ["memory", () => [checkMemory(options.devices)]],
     ["hooks", () => checkHooks(context)],
     ["store", () => checkStore(context, options.hasRepository)],

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { formatBytes, formatCount } from "../core/units.ts";
 import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
 import { physicalDisks } from "../disk/device_name.ts";
+import { type Mount, mountsOf } from "../disk/mounts.ts";
 import { blockShiftFor } from "../tracker/tracker.ts";
 import { type Finding, fail, failureOf, ok, warn } from "./finding.ts";
 import { refuseUntrackable } from "./track.ts";
@@ -39,6 +40,31 @@ function checkDisk(path: string): Finding {
   if (identity.kind !== "name") return ok(check, found);
   // Works, and after a reboot another disk may have the name.
   return warn(check, found, "give the disk a serial number or a partition table where you can");
+}
+
+/** Those whose kernel code can freeze; the rest (vfat, exfat, ntfs3...) cannot. */
+const FREEZABLE = new Set(
+  "bcachefs btrfs ext2 ext3 ext4 f2fs gfs2 jfs nilfs2 reiserfs xfs".split(" "),
+);
+
+/** Without freezing, a disk that is written to is backed up as `quiet` at best. */
+export function checkFreezing(paths: readonly string[]): Finding {
+  const devices = (paths.length > 0 ? paths : physicalDisks()).flatMap(describeIfPossible);
+  return judgeFreezing(devices.flatMap(mountsOf));
+}
+
+/** Whether all of these can be frozen, or need not be. */
+export function judgeFreezing(mounts: readonly Mount[]): Finding {
+  const names = (some: readonly Mount[]): string =>
+    [...new Set(some.map(({ fileSystem, mountpoint }) => `${fileSystem} on ${mountpoint}`))].join(
+      ", ",
+    );
+  if (mounts.length === 0) return ok("freezing", "nothing is mounted");
+  const others = mounts.filter((it) => !it.readOnly && !FREEZABLE.has(it.fileSystem));
+  if (others.length === 0)
+    return ok("freezing", `all can be frozen, or are read-only: ${names(mounts)}`);
+  const fix = "where it is written to, unmount it for the flush, or accept `--consistency quiet`";
+  return warn("freezing", `cannot be frozen: ${names(others)}`, fix);
 }
 
 /** The kernel's bitmaps cannot be swapped out, and the pending sets can take as much again. */

@@ -39,6 +39,7 @@ describe("doctor", () => {
       "bpffs",
       "runtime folder",
       `disk ${disk}`,
+      "freezing",
       "memory",
       "hook block",
       "hook buffer",
