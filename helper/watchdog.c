@@ -18,7 +18,7 @@
 #include <unistd.h>
 #include "answer.h"
 
-#define READY_SECONDS_MAX 10
+#define READY_SECONDS_MAX 5
 #define THREAD_STACK_BYTES 65536
 #define THAW_TRIES 60000 /* 1 ms each: a file system that then cannot be thawed never will be */
 
@@ -232,7 +232,7 @@ static int await_ready(int socket)
 		length = recv(socket, &error, sizeof(error), MSG_WAITALL);
 	while (length < 0 && errno == EINTR);
 	if (length < 0)
-		return errno;
+		return errno == EAGAIN ? ETIMEDOUT : errno;
 	return length == sizeof(error) ? error : ESRCH;
 }
 

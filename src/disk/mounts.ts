@@ -60,7 +60,10 @@ function depthsOf(device: BlockDevice, mounts: readonly MountInfo[]): Map<string
   return depths;
 }
 
-/** The files behind loop devices, by the kernel's names of these. */
+/**
+ * The files behind loop devices, by the kernel's names of these. The paths are the kernel's: one on a
+ * mount that is no longer anywhere says nothing of its disk.
+ */
 function loopFiles(): Map<string, string> {
   const files = new Map<string, string>();
   for (const name of listFolder("/sys/block").filter((it) => it.startsWith("loop"))) {

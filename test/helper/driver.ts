@@ -17,9 +17,13 @@ export interface DriverOptions {
   readonly legacy?: boolean;
   /** Given to the helper as descriptor 3. */
   readonly descriptor?: number;
+  /** A program and its arguments that start the helper in their place. */
+  readonly starter?: readonly string[];
+  /** The helper that ibackup has, instead of the one with sanitizers. */
+  readonly asShipped?: boolean;
 }
 
-/** The helper built with ASan and UBSan, driven over real pipes. */
+/** The helper, unless told otherwise built with ASan and UBSan, driven over real pipes. */
 export class Driver {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #reader = new FrameReader();
@@ -32,9 +36,13 @@ export class Driver {
     pins = "/sys/fs/bpf/ibackup-none",
     legacy = false,
     descriptor,
+    starter = [],
+    asShipped = false,
   }: DriverOptions = {}) {
+    const helper = `${OUTPUT}ibackup-helper${asShipped ? "" : "-asan"}`;
     const args = ["--pins", pins, ...(legacy ? ["--legacy"] : []), "--verbose"];
-    this.#child = spawn(`${OUTPUT}ibackup-helper-asan`, args, {
+    const [program = helper, ...words] = [...starter, helper, ...args];
+    this.#child = spawn(program, words, {
       stdio: ["pipe", "pipe", "pipe", ...(descriptor === undefined ? [] : [descriptor])],
     }) as ChildProcessWithoutNullStreams;
     this.#child.stdout.on("data", (bytes: Uint8Array) => {
@@ -42,9 +50,32 @@ export class Driver {
       this.#wake();
     });
     this.#child.on("close", () => this.#wake());
+    this.#child.stdin.on("error", () => this.#wake());
     this.#child.stderr.on("data", (text) => {
       this.#stderr += String(text);
     });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  get hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  closeInput(): void {
+    this.#child.stdin.end();
+  }
+
+  /** Resolves when the helper has ended, with its exit status or the signal that ended it. */
+  async ended(): Promise<number | NodeJS.Signals | null> {
+    if (!this.hasEnded) await once(this.#child, "close");
+    return this.#child.exitCode ?? this.#child.signalCode;
   }
 
   /** Sends bytes as they are. */
@@ -58,7 +89,7 @@ export class Driver {
       const reading = this.#readings.shift();
       if (reading?.kind === "damage") throw new Error(`the helper sent damage: ${reading.reason}`);
       if (reading !== undefined) return reading.frame;
-      if (this.#child.exitCode !== null) throw new Error(`the helper ended: ${this.#stderr}`);
+      if (this.hasEnded) throw new Error(`the helper ended: ${this.#stderr}`);
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -89,18 +120,14 @@ export class Driver {
 
   /** Closes standard input; the helper must end by itself, without complaint of a sanitizer. */
   async end(): Promise<void> {
-    this.#child.stdin.end();
-    if (this.#child.exitCode === null) await once(this.#child, "close");
-    if (this.#child.exitCode !== 0) {
-      throw new Error(`exit status ${this.#child.exitCode}: ${this.#stderr}`);
-    }
+    this.closeInput();
+    const status = await this.ended();
+    if (status !== 0) throw new Error(`exit status ${status}: ${this.#stderr}`);
   }
 
   async kill(): Promise<void> {
-    this.#child.kill("SIGKILL");
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
-      await once(this.#child, "close");
-    }
+    this.signal("SIGKILL");
+    await this.ended();
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Machine } from "./machine.ts";
 
@@ -31,8 +31,8 @@ export class ProbeWrite {
   readonly #startedAt = performance.now();
   readonly #ended: Promise<number>;
 
-  constructor(folder: string) {
-    const args = ["if=/dev/zero", `of=${join(folder, "probe")}`, "bs=4k", "count=1", "conv=fsync"];
+  constructor(folder: string, name = "probe", ...options: string[]) {
+    const args = ["if=/dev/zero", `of=${join(folder, name)}`, "bs=4k", "count=1", ...options];
     this.#child = spawn("dd", args, { stdio: "ignore" });
     this.#ended = once(this.#child, "close").then(([status]) => {
       if (status !== 0) throw new Error(`dd: status ${status}`);
@@ -85,5 +85,32 @@ export async function isWritable(folder: string, limitMs = 1000): Promise<boolea
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Writes at random places of a file until the machine closes. */
+export async function startWriter(machine: Machine, folder: string): Promise<void> {
+  const file = join(folder, "written-at-random");
+  const args = ["--name=writer", `--filename=${file}`, "--size=32m", "--bs=4k", "--rw=randwrite"];
+  const writer = spawn(
+    "fio",
+    [...args, "--fsync=64", "--time_based", "--runtime=600", "--thread"],
+    {
+      stdio: "ignore",
+    },
+  );
+  machine.onClose(() => {
+    writer.kill("SIGKILL");
+    // All its threads must be gone, or the file system is busy. It is not reaped while this runs.
+    while (threadCountOf(writer.pid ?? 0) > 1);
+  });
+  await once(writer, "spawn");
+}
+
+function threadCountOf(pid: number): number {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length;
+  } catch {
+    return 0;
   }
 }
