@@ -205,7 +205,10 @@ export class PendingSet {
 
   #readFile(name: string, into: BlockSet): void {
     const path = join(this.#folder, name);
-    assert(statSync(path).size === this.#bitmapBytes, `${name} has the size of the bitmap`);
+    const { size } = statSync(path);
+    // Whoever made it was killed before it had its size, so before any bit was put into it.
+    if (size === 0) return;
+    assert(size === this.#bitmapBytes, `${name} has the size of the bitmap`);
     const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
     const piece = new Uint8Array(Math.min(PIECE_BYTES, this.#bitmapBytes));
     try {

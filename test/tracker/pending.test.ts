@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -56,6 +56,19 @@ describe("PendingSet", () => {
     collect(new Set([2, 9]), next.beginEpoch());
     expect(blocksOf(next.read())).toEqual([1, 2, 9]);
     expect(blocksOf(next.readEpoch())).toEqual([2, 9]);
+  });
+
+  test("finds nothing in a file whose maker was killed before it had its size", () => {
+    const killed = openSet("a");
+    killed.begin(undefined);
+    collect(new Set([7]), killed.beginEpoch());
+    const [unfinished = ""] = killed.beginEpoch();
+    truncateSync(unfinished, 0);
+
+    const next = openSet("a");
+    next.begin(undefined);
+    collect(new Set([8]), next.beginEpoch());
+    expect(blocksOf(next.read())).toEqual([7, 8]);
   });
 
   test("drops on commit what was collected before the last read, and nothing else", () => {
