@@ -88,7 +88,7 @@ const CACHE: Operation[] = [
     name: "cache damaged",
     weight: 2,
     run: ({ site: { machine }, random }) => {
-      const files = filesBelow(machine.cacheFolder);
+      const files = existsSync(machine.cacheFolder) ? filesBelow(machine.cacheFolder) : [];
       const name = files[random.below(files.length)];
       if (name === undefined) return "there is none";
       const path = join(machine.cacheFolder, name);
