@@ -94,6 +94,8 @@ function ratiosOf(windows: readonly Window[]): Ratios {
   for (const [i, second] of windows.entries()) {
     const first = windows[i - 1];
     if (first === undefined) continue;
+    // The disk stood still throughout: 0 / 0 says nothing, and cannot be sorted.
+    if (first.rate === 0 && second.rate === 0) continue;
     const later = second.rate / first.rate;
     // The kinds alternate, and with them which window is held against which: no drift remains.
     const ratio = second.tracked ? later : 1 / later;
