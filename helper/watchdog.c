@@ -75,6 +75,8 @@ static int start_threads(void)
 	for (size_t i = 0; !error && i < watch.freeze->count; i++) {
 		pthread_t thread;
 
+		if (watch.freeze->mounts[i] < 0)
+			continue;
 		error = pthread_create(&thread, &attributes, thaw_when_told, (void *)(uintptr_t)i);
 		if (!error)
 			atomic_fetch_add(&watch.busy, 1);
