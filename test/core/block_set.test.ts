@@ -27,6 +27,18 @@ function blocksOf(set: BlockSet): number[] {
   return blocks;
 }
 
+/** Runs of ones in a byte for each block. */
+function extentsOf(model: Uint8Array, from: number): { firstBlock: number; blockCount: number }[] {
+  const extents = [];
+  for (let block = from; block < model.length; ) {
+    const end = model.indexOf(model[block] === 1 ? 0 : 1, block);
+    const stop = end === -1 ? model.length : end;
+    if (model[block] === 1) extents.push({ firstBlock: block, blockCount: stop - block });
+    block = stop;
+  }
+  return extents;
+}
+
 // Methodology: a Set of block numbers is the slow, obviously right model.
 describe("BlockSet", () => {
   test("holds exactly the blocks that were added", () => {
@@ -76,6 +88,39 @@ describe("BlockSet", () => {
         for (const block of expected.slice(0, 50)) expect(set.has(block)).toBe(true);
       }),
     );
+  });
+
+  test("takes blocks out again, counts its extents, and gives those from a block on", () => {
+    const change = fc.record({ extent, isRemoved: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(change, { maxLength: 8 }), fc.nat(BLOCK_COUNT), (changes, from) => {
+        const set = new BlockSet(BLOCK_COUNT);
+        const model = new Uint8Array(BLOCK_COUNT);
+        for (const { extent: each, isRemoved } of changes) {
+          const { firstBlock, blockCount } = each;
+          if (isRemoved) set.remove(firstBlock, blockCount);
+          else set.add(firstBlock, blockCount);
+          model.fill(isRemoved ? 0 : 1, firstBlock, firstBlock + blockCount);
+        }
+        expect(set.runCount()).toBe([...set.extents()].length);
+        expect(extentsOf(model, 0)).toEqual([...set.extents()]);
+        expect(extentsOf(model, from)).toEqual([...set.extents(from)]);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test("lets what came be removed while its extents are gone through", () => {
+    const set = BlockSet.full(BLOCK_COUNT);
+    set.remove(5, 1);
+    set.remove(70_000, 10);
+    const seen: number[] = [];
+    for (const { firstBlock, blockCount } of set.extents()) {
+      seen.push(firstBlock, blockCount);
+      set.remove(firstBlock, blockCount);
+    }
+    expect(seen).toEqual([0, 5, 6, 69_994, 70_010, BLOCK_COUNT - 70_010]);
+    expect(set.isEmpty).toBe(true);
   });
 
   test("adds another set", () => {

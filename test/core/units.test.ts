@@ -7,6 +7,7 @@ import {
   formatInstant,
   parseDuration,
   parseInstant,
+  parseShortDuration,
 } from "../../src/core/units.ts";
 import { IbackupError } from "../../src/errors.ts";
 
@@ -67,6 +68,18 @@ describe("parseDuration()", () => {
     "refuses %j",
     (text) => expect(codeOf(() => parseDuration(text))).toBe("USAGE"),
   );
+});
+
+describe("parseShortDuration()", () => {
+  test("takes what is within the bounds, and 0 where that means something", () => {
+    expect(parseShortDuration("60s", { maxMs: 60_000 })).toBe(60_000);
+    for (const text of ["0", "0s", "0 ms"]) {
+      expect(parseShortDuration(text, { maxMs: 1, orZero: true })).toBe(0);
+      expect(codeOf(() => parseShortDuration(text, { maxMs: 1 }))).toBe("USAGE");
+    }
+    expect(codeOf(() => parseShortDuration("61s", { maxMs: 60_000 }))).toBe("USAGE");
+    expect(codeOf(() => parseShortDuration("00x", { maxMs: 1, orZero: true }))).toBe("USAGE");
+  });
 });
 
 describe("parseInstant()", () => {

@@ -29,6 +29,29 @@ class DevNull extends MemoryStore {
   }
 }
 
+/** Puts wait for `letThrough`. */
+class SlowStore extends MemoryStore {
+  putCount = 0;
+  underWay = 0;
+  readonly #first = Promise.withResolvers<void>();
+  readonly #gate = Promise.withResolvers<void>();
+  /** Resolves when a put has begun. */
+  readonly begun = this.#first.promise;
+
+  letThrough(): void {
+    this.#gate.resolve();
+  }
+
+  override async put(...args: Parameters<MemoryStore["put"]>): Promise<void> {
+    this.putCount += 1;
+    this.underWay += 1;
+    this.#first.resolve();
+    await this.#gate.promise;
+    await super.put(...args);
+    this.underWay -= 1;
+  }
+}
+
 /** Every record of a backup, as the index objects tell them. */
 async function recordsOf(repository: Repository, backup: Awaited<ReturnType<typeof takeBackup>>) {
   const { manifest } = backup;
@@ -184,6 +207,57 @@ describe("a backup writer", () => {
       const part = bytes.subarray(start, start + piece.blockCount * MIB);
       expect(Buffer.compare(piece.bytes, part)).toBe(0);
     }
+  });
+
+  test("begins no upload while it stands still, takes blocks all the same, and goes on", async () => {
+    const store = new SlowStore();
+    const repository = await newRepository(store);
+    const blockCount = 12 * 1024;
+    const writer = openBackupWriter(repository, { blockBytes: BLOCK_BYTES, blockCount });
+    const noise = new Uint8Array(4 * MIB);
+    const random = seededRandom(5);
+    for (let at = 0; at < noise.length; at++) noise[at] = random(256);
+    const add = (piece: number) =>
+      writer.add({ firstBlock: piece * 1024, blockCount: 1024 }, noise);
+    for (let piece = 0; piece < 6; piece++) await add(piece);
+    await store.begun;
+
+    let isStill = false;
+    const quiesced = writer.quiesce().then(() => {
+      isStill = true;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isStill).toBe(false);
+    store.letThrough();
+    await quiesced;
+    const puts = store.putCount;
+    expect(store.underWay).toBe(0);
+    for (let piece = 6; piece < 10; piece++) await add(piece);
+    expect(store.putCount).toBe(puts);
+    writer.resume();
+    for (let piece = 10; piece < 12; piece++) await add(piece);
+    const written = await writer.finish();
+    expect(store.putCount).toBeGreaterThan(puts);
+    const backup = await repository.commit(exampleManifest(0, { blockCount, ...written }));
+    const disk = await restore(repository, [backup]);
+    for (let piece = 0; piece < 12; piece++) {
+      const start = piece * noise.length;
+      expect(Buffer.compare(disk.subarray(start, start + noise.length), noise)).toBe(0);
+    }
+  });
+
+  test("can be given up while it stands still", async () => {
+    const repository = await newRepository(new DevNull());
+    const blockCount = 24 * 1024;
+    const writer = openBackupWriter(repository, { blockBytes: BLOCK_BYTES, blockCount });
+    await writer.quiesce();
+    const bytes = content(1024, 1);
+    const pending = Array.from({ length: 24 }, (_, piece) =>
+      writer.add({ firstBlock: piece * 1024, blockCount: 1024 }, bytes),
+    );
+    const results = Promise.allSettled(pending);
+    await writer.abort();
+    expect((await results).some(({ status }) => status === "rejected")).toBe(true);
   });
 });
 
