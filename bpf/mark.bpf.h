@@ -194,6 +194,7 @@ static __always_inline void count_end(__u32 slot, enum end end, __u64 sectors)
 		return;
 	if (end == END_ISSUE) {
 		__sync_fetch_and_add(&counted->issued, 1);
+		__sync_fetch_and_add(&counted->sectors_issued, sectors);
 	} else {
 		__sync_fetch_and_add(&counted->completed, 1);
 		__sync_fetch_and_add(&counted->sectors_completed, sectors);

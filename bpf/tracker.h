@@ -9,10 +9,11 @@
 
 #include <linux/types.h>
 
-#define TRACKER_LAYOUT 3
+#define TRACKER_LAYOUT 4
 
 #define SLOTS_MAX 64     /* tracked devices */
 #define SLOTS_PER_DISK 4 /* of them on one whole disk */
+#define PINS_MAX 8       /* pinned maps, and pinned links */
 #define BIOS_MAX 16384   /* writes in flight on all disks without request queue */
 
 #define TRACKER_DEVICE(major, minor) ((__u32)(major) << 20 | (__u32)(minor))
@@ -57,6 +58,7 @@ struct disk {
 struct counters {
 	__u64 issued;
 	__u64 completed;
+	__u64 sectors_issued;
 	__u64 sectors_completed;
 	__u64 buffers_dirtied;
 	__u64 buffers_invalid;
@@ -84,6 +86,8 @@ struct session {
 	__u32 object;   /* enum bpf_object_kind */
 	__u32 programs; /* set of the helper's enum program: those attached and pinned */
 	__u32 listening;
+	__u32 map_ids[PINS_MAX];  /* by the helper's enum map: the kernel's ids, to tell a pin */
+	__u32 link_ids[PINS_MAX]; /* by its enum program: that was replaced by another */
 };
 
 /* Perf event: these bits (or bytes) of a word of the bitmap turned dirty. */

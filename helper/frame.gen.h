@@ -171,6 +171,7 @@ struct frame_slot {
 	uint64_t dirty_blocks;
 	uint64_t issued;
 	uint64_t completed;
+	uint64_t sectors_issued;
 	uint64_t sectors_completed;
 	uint64_t buffers_dirtied;
 	uint64_t buffers_invalid;
@@ -180,7 +181,7 @@ struct frame_slot {
 	uint64_t taint_passthrough_writes;
 	uint64_t taint_failed_updates;
 };
-_Static_assert(sizeof(struct frame_slot) == 136, "it has no padding");
+_Static_assert(sizeof(struct frame_slot) == 144, "it has no padding");
 
 struct frame_bitmap {
 	uint32_t slot;
@@ -258,7 +259,7 @@ static const struct frame_shape frame_shapes[] = {
 	{ FRAME_DONE, 0, 0 },
 	{ FRAME_ERROR, 8, 1 },
 	{ FRAME_SESSION, 40, 0 },
-	{ FRAME_SLOT, 136, 0 },
+	{ FRAME_SLOT, 144, 0 },
 	{ FRAME_BITMAP, 8, 8 },
 	{ FRAME_BLOCKS, 8, 16 },
 	{ FRAME_LOST, 8, 0 },

@@ -23,13 +23,6 @@ const char *pin_path(struct path *path, enum pin pin, const char *name)
 	return length > 0 && (size_t)length < sizeof(path->text) ? path->text : "";
 }
 
-bool pin_exists(enum pin pin, const char *name)
-{
-	struct path path;
-
-	return access(pin_path(&path, pin, name), F_OK) == 0;
-}
-
 int pin_remove(enum pin pin, const char *name)
 {
 	struct path path;

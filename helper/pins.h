@@ -24,8 +24,6 @@ struct path {
 /* Writes the path of a pin and returns its text. */
 const char *pin_path(struct path *path, enum pin pin, const char *name);
 
-bool pin_exists(enum pin pin, const char *name);
-
 /* What is not there is fine. */
 int pin_remove(enum pin pin, const char *name);
 

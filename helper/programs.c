@@ -7,6 +7,8 @@
 #include "pins.h"
 #include "programs.h"
 
+_Static_assert((int)PROGRAM_COUNT <= PINS_MAX, "the session has room for the ids of the links");
+
 static const char *const names[PROGRAM_COUNT] = {
 	[PROGRAM_REQUEST_COMPLETE] = "request_complete",
 	[PROGRAM_REQUEST_ISSUE] = "request_issue",
@@ -16,10 +18,12 @@ static const char *const names[PROGRAM_COUNT] = {
 	[PROGRAM_BUFFER_TRACEPOINT] = "buffer_tracepoint",
 };
 
-static int attach_and_pin(struct bpf_object *object, enum program program)
+static int attach_and_pin(struct tracker *tracker, struct bpf_object *object, enum program program)
 {
 	const char *name = names[program];
 	struct bpf_program *loaded = bpf_object__find_program_by_name(object, name);
+	struct bpf_link_info info = { 0 };
+	__u32 info_size = sizeof(info);
 	struct bpf_link *link;
 	struct path path;
 	int error;
@@ -35,10 +39,13 @@ static int attach_and_pin(struct bpf_object *object, enum program program)
 	error = bpf_program__pin(loaded, pin_path(&path, PIN_PROGRAM, name));
 	if (!error)
 		error = bpf_link__pin(link, pin_path(&path, PIN_LINK, name));
+	if (!error)
+		error = bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &info_size);
 	/* Destroying a pinned link closes it only. */
 	bpf_link__destroy(link);
 	if (error)
 		return fail(FRAME_ERROR_CODE_ATTACH_FAILED, -error, "cannot pin %s", name);
+	tracker->state->link_ids[program] = info.id;
 	return 0;
 }
 
@@ -72,7 +79,7 @@ static int attach_programs(struct tracker *tracker, unsigned int wanted)
 	/* In the order of the enum: what sees the end of a write before what sees its start. */
 	for (int i = 0; i < PROGRAM_COUNT && !result; i++)
 		if (wanted & 1u << i)
-			result = attach_and_pin(loader.object, i);
+			result = attach_and_pin(tracker, loader.object, i);
 	loader_close(&loader);
 	if (!result) {
 		tracker->state->programs |= wanted;
@@ -107,14 +114,44 @@ int programs_add(struct tracker *tracker, unsigned int hooks, bool bio_based)
 	return attach_programs(tracker, PROGRAM_BIT(BUFFER_TRACEPOINT));
 }
 
+/* What the kernel says of a pinned link or program. Returns -1 with errno. */
+static int pinned_info(enum pin pin, const char *name, void *info, __u32 info_size)
+{
+	struct path path;
+	int fd = bpf_obj_get(pin_path(&path, pin, name));
+	int error;
+
+	if (fd < 0)
+		return -1;
+	error = bpf_obj_get_info_by_fd(fd, info, &info_size);
+	close(fd);
+	return error ? -1 : 0;
+}
+
+/*
+ * A link lives for as long as its pin: one that was unpinned is detached, and what somebody pins
+ * in its place has another id. Nothing else can take a link's program away.
+ */
+static int check_pins(const struct tracker *tracker, enum program program)
+{
+	struct bpf_link_info link = { 0 };
+	struct bpf_prog_info loaded = { 0 };
+	const char *name = names[program];
+
+	if (pinned_info(PIN_LINK, name, &link, sizeof(link)) ||
+	    pinned_info(PIN_PROGRAM, name, &loaded, sizeof(loaded)))
+		return session_broken(name);
+	if (link.id == tracker->state->link_ids[program] && link.prog_id == loaded.id)
+		return 0;
+	errno = 0;
+	return session_broken(name);
+}
+
 int programs_check(const struct tracker *tracker)
 {
-	for (int i = 0; i < PROGRAM_COUNT; i++) {
-		if (!(tracker->state->programs & 1u << i))
-			continue;
-		if (!pin_exists(PIN_LINK, names[i]) || !pin_exists(PIN_PROGRAM, names[i]))
-			return session_broken(names[i]);
-	}
+	for (int i = 0; i < PROGRAM_COUNT; i++)
+		if (tracker->state->programs & 1u << i && check_pins(tracker, i))
+			return -1;
 	return 0;
 }
 
@@ -131,18 +168,10 @@ int programs_skipped(const struct tracker *tracker, __u64 *skipped)
 	*skipped = 0;
 	for (int i = 0; i < PROGRAM_COUNT; i++) {
 		struct bpf_prog_info info = { 0 };
-		__u32 info_size = sizeof(info);
-		struct path path;
-		int fd, error;
 
 		if (!(tracker->state->programs & 1u << i))
 			continue;
-		fd = bpf_obj_get(pin_path(&path, PIN_PROGRAM, names[i]));
-		if (fd < 0)
-			return session_broken(names[i]);
-		error = bpf_obj_get_info_by_fd(fd, &info, &info_size);
-		close(fd);
-		if (error)
+		if (pinned_info(PIN_PROGRAM, names[i], &info, sizeof(info)))
 			return session_broken(names[i]);
 		*skipped += info.recursion_misses;
 	}

@@ -22,7 +22,7 @@ enum program {
 /* Attaches and pins the programs that these hooks need and that are not attached yet. */
 int programs_add(struct tracker *tracker, unsigned int hooks, bool bio_based);
 
-/* Fails with brokenSession when one that should be pinned is not. */
+/* Fails with brokenSession when one that should be pinned is not, or is another one. */
 int programs_check(const struct tracker *tracker);
 
 /* Unpins all of them, which detaches them. */

@@ -13,6 +13,8 @@
 #include "pins.h"
 #include "programs.h"
 
+_Static_assert((int)MAP_COUNT <= PINS_MAX, "the session has room for the ids of the maps");
+
 bool session_legacy;
 
 static const struct {
@@ -56,6 +58,33 @@ static int open_map(enum map map)
 	return fd;
 }
 
+static int map_id(int map, __u32 *id)
+{
+	struct bpf_map_info info = { 0 };
+	__u32 info_size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(map, &info, &info_size))
+		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot look at a map");
+	*id = info.id;
+	return 0;
+}
+
+/* The pins are those that the session was made with, not others of the same names. */
+static int check_maps(const struct tracker *tracker)
+{
+	for (int i = 0; i < MAP_COUNT; i++) {
+		__u32 id = 0;
+
+		if (map_id(tracker->maps[i], &id))
+			return -1;
+		if (id == tracker->state->map_ids[i])
+			continue;
+		errno = 0;
+		return session_broken(maps[i].name);
+	}
+	return 0;
+}
+
 static int open_maps(struct tracker *tracker)
 {
 	void *state;
@@ -96,7 +125,7 @@ int session_open(struct tracker *tracker)
 		session_broken("session");
 		goto failed;
 	}
-	if (programs_check(tracker))
+	if (check_maps(tracker) || programs_check(tracker))
 		goto failed;
 	return 0;
 
@@ -141,31 +170,43 @@ static int load_maps(struct loader *loader, enum bpf_object_kind kind)
 	return 0;
 }
 
-static int name_session(int map, enum bpf_object_kind kind)
+static int name_session(struct session *state)
 {
-	struct session state = { .layout = TRACKER_LAYOUT, .object = kind };
 	struct timespec now;
-	__u32 key = 0;
 
-	if (getrandom(&state.high, sizeof(state.high), 0) != sizeof(state.high) ||
-	    getrandom(&state.low, sizeof(state.low), 0) != sizeof(state.low) ||
+	if (getrandom(&state->high, sizeof(state->high), 0) != sizeof(state->high) ||
+	    getrandom(&state->low, sizeof(state->low), 0) != sizeof(state->low) ||
 	    clock_gettime(CLOCK_BOOTTIME, &now))
 		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot name the session");
-	state.started_at_boottime_ms = (__u64)now.tv_sec * 1000 + (__u64)now.tv_nsec / 1000000;
-	if (bpf_map_update_elem(map, &key, &state, BPF_ANY))
-		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot write the session");
+	state->started_at_boottime_ms = (__u64)now.tv_sec * 1000 + (__u64)now.tv_nsec / 1000000;
 	return 0;
+}
+
+static int write_session(int map, const struct session *state)
+{
+	__u32 key = 0;
+
+	return bpf_map_update_elem(map, &key, state, BPF_ANY)
+		       ? fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot write the session")
+		       : 0;
 }
 
 static int pin_maps(struct loader *loader, enum bpf_object_kind kind)
 {
+	struct session state = { .layout = TRACKER_LAYOUT, .object = kind };
+
+	if (name_session(&state))
+		return -1;
 	for (int i = 0; i < MAP_COUNT; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(loader->object, maps[i].name);
 		struct path path;
 
 		if (!map)
 			return fail(FRAME_ERROR_CODE_LOAD_FAILED, 0, "no map %s", maps[i].name);
-		if (i == MAP_SESSION && name_session(bpf_map__fd(map), kind))
+		if (map_id(bpf_map__fd(map), &state.map_ids[i]))
+			return -1;
+		/* The last one: by now all of the ids are known. */
+		if (i == MAP_SESSION && write_session(bpf_map__fd(map), &state))
 			return -1;
 		if (bpf_obj_pin(bpf_map__fd(map), pin_path(&path, PIN_MAP, maps[i].name)))
 			return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot pin %s", path.text);

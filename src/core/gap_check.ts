@@ -23,6 +23,8 @@ export interface PendingFacts extends Omit<TrackingFacts, "seesEveryWrite"> {
   /** The backup whose epoch the pending set continues. */
   parentId: string | null;
   sizeBytes: number;
+  /** True when tracking was stopped for a while since, and the kernel counted no write then. */
+  bridged: boolean;
 }
 
 export interface ParentFacts {
@@ -42,6 +44,8 @@ export interface GapFacts {
   blockBytes: number;
   /** Undefined when the disk is not tracked. */
   tracking: TrackingFacts | undefined;
+  /** Why there is tracking that is of no use. */
+  brokenTracking?: string | undefined;
   /** Undefined when this machine has no pending set for the repository. */
   pending: PendingFacts | undefined;
   asked: { base: boolean; scan: boolean };
@@ -65,18 +69,23 @@ export function checkGap(facts: GapFacts): GapVerdict {
   }
   const doubt = asked.scan ? "a scan was asked for" : doubtOf(facts, parent);
   if (doubt !== undefined) return { verdict: "compared", reason: doubt };
-  return { verdict: "trusted", reason: "every write since the parent was seen" };
+  const reason = facts.pending?.bridged
+    ? "every write since the parent was seen; the kernel counted none while tracking was stopped"
+    : "every write since the parent was seen";
+  return { verdict: "trusted", reason };
 }
 
 function doubtOf(
-  { tracking, pending, sizeBytes }: GapFacts,
+  { tracking, brokenTracking, pending, sizeBytes }: GapFacts,
   parent: ParentFacts,
 ): string | undefined {
   if (!parent.identityMatches) return "another disk has taken this name";
   if (parent.sizeBytes !== sizeBytes) {
     return `the disk was resized from ${parent.sizeBytes} to ${sizeBytes} bytes`;
   }
-  if (tracking === undefined) return "the disk is not tracked, or not from this runtime folder";
+  if (tracking === undefined) {
+    return brokenTracking ?? "the disk is not tracked, or not from this runtime folder";
+  }
   if (!tracking.seesEveryWrite) return "hook buffer alone does not see every write";
   if (pending === undefined) return "this machine did not see the writes since the parent";
   if (pending.sizeBytes !== sizeBytes) return "the disk was resized";

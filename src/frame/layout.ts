@@ -45,7 +45,8 @@ const COUNTERS = {
   /** Writes, discards and zeroings seen when they were handed to the driver, and when they ended. */
   issued: "u64",
   completed: "u64",
-  /** 512-byte sectors of those seen at the end. */
+  /** 512-byte sectors of these: a bio or request that is sent on anew is counted again. */
+  sectorsIssued: "u64",
   sectorsCompleted: "u64",
   /** Hook `buffer`: blocks reported, and reports whose block number was invalid (dropped). */
   buffersDirtied: "u64",

@@ -115,6 +115,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
     sizeBytes: disk.device.sizeBytes,
     blockBytes: disk.blockBytes,
     tracking: disk.trackingFacts,
+    brokenTracking: disk.brokenTracking,
     pending: ledger?.remembered,
     asked: { base: options.base, scan: options.scan },
   });

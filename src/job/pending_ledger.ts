@@ -3,7 +3,8 @@ import type { BlockSet } from "../core/block_set.ts";
 import type { PendingFacts } from "../core/gap_check.ts";
 import type { StoredManifest } from "../core/manifest.ts";
 import type { Repository } from "../repo/repository.ts";
-import { PendingSet, type PendingState } from "../tracker/pending.ts";
+import { PendingSet } from "../tracker/pending.ts";
+import type { PendingState } from "../tracker/pending_state.ts";
 import type { JobContext } from "./context.ts";
 import type { SourceDisk } from "./source_disk.ts";
 

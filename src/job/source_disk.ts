@@ -2,13 +2,16 @@
 import { closeSync, fsyncSync, openSync } from "node:fs";
 import type { BlockSet } from "../core/block_set.ts";
 import type { TrackingFacts } from "../core/gap_check.ts";
+import type { WriteCounters } from "../core/write_counters.ts";
 import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
 import { freezeTargets, mountsOf } from "../disk/mounts.ts";
+import { readWriteCounters } from "../disk/write_counters.ts";
 import { assert, IbackupError } from "../errors.ts";
-import { isNotedAttachment } from "../tracker/attachments.ts";
+import { readNote, sessionNameOf } from "../tracker/attachments.ts";
 import { drain, type FreezeTarget, type FrozenMount, freeze, thaw } from "../tracker/freezer.ts";
 import { HelperProcess } from "../tracker/helper_process.ts";
 import type { PendingSet } from "../tracker/pending.ts";
+import type { LastCollect } from "../tracker/pending_state.ts";
 import {
   blockShiftFor,
   collect,
@@ -20,6 +23,14 @@ import {
 } from "../tracker/tracker.ts";
 import type { JobContext } from "./context.ts";
 import { lockDevice } from "./device_lock.ts";
+import {
+  audit,
+  kernelCount,
+  lookAt,
+  noteAudit,
+  withNotedTaint,
+  withTaintOf,
+} from "./self_audit.ts";
 
 export class SourceDisk {
   readonly device: BlockDevice;
@@ -28,7 +39,10 @@ export class SourceDisk {
   /** Held while this is open. */
   readonly lockFile: string;
   readonly session: Session | undefined;
+  /** Why the tracking that is there is of no use: pins of it are missing. */
+  readonly brokenTracking: string | undefined;
   readonly #helper: HelperProcess;
+  readonly #runtimeFolder: string;
   #slot: Slot | undefined;
 
   constructor(device: BlockDevice, helper: HelperProcess, state: Tracking & { lockFile: string }) {
@@ -36,6 +50,8 @@ export class SourceDisk {
     this.device = device;
     this.lockFile = lockFile;
     this.#helper = helper;
+    this.#runtimeFolder = tracking.runtimeFolder;
+    this.brokenTracking = tracking.broken;
     this.session = tracking.slot && tracking.session;
     this.#slot = tracking.slot;
     const sectorsPerBlock = 2 ** blockShiftFor(device.sectorCount);
@@ -53,7 +69,7 @@ export class SourceDisk {
     if (this.session === undefined || this.#slot === undefined) return undefined;
     return {
       bootId: this.session.bootId,
-      session: `${this.session.id}-${this.#slot.attachment}`,
+      session: sessionNameOf(this.session, this.#slot),
       diskSequence: this.device.diskSequence,
       taints: this.#slot.taints,
       seesEveryWrite: this.#slot.hooks.includes("block"),
@@ -77,12 +93,32 @@ export class SourceDisk {
   /** Begins a new epoch of the pending set and moves the kernel's dirty bits into it. */
   async collect(pending: PendingSet): Promise<BlockSet> {
     assert(this.session !== undefined && this.#slot !== undefined, "the disk is tracked");
+    const auditor = { runtimeFolder: this.#runtimeFolder, helper: this.#helper };
     const from = { slot: this.#slot, session: this.session.id };
+    // Both before the bitmap is emptied: what they count has been marked by then. The second is
+    // held against the hooks, so that what the first counted is among it.
+    const whole = readWriteCounters(this.device.wholeDisk);
+    const before = kernelCount(auditor, this.#slot);
+    // While it is busy the hooks' count is taken at once: what ends in between hides what was missed.
+    const seen = before?.inFlight ? await lookAt(auditor, this.#slot) : undefined;
     const { blocks, slot } = await collect(this.#helper, from, pending.beginEpoch());
     if (slot.attachment !== this.#slot.attachment) throw restarted(this.device.path);
-    this.#slot = slot;
+    const audited = await audit(auditor, seen ?? slot, before);
+    if (audited.missedEnds) pending.addRecent();
+    const isExact = noteAudit(auditor, audited, { before, after: kernelCount(auditor, slot) });
+    if (isExact || before === undefined) pending.forgetRecent();
+    this.#slot = withTaintOf(slot, audited.slot);
+    pending.noteCollect(before && whole ? this.#lastCollect(whole.counters) : null);
     // What frames may have lost, the pending file has.
-    return blocks ?? pending.readEpoch();
+    return audited.missedEnds ? pending.readEpoch() : (blocks ?? pending.readEpoch());
+  }
+
+  /** What proves later that nothing was written since; null where it would prove nothing. */
+  #lastCollect(counters: WriteCounters): LastCollect | null {
+    const slot = this.#slot;
+    // Without a request queue, a write is counted before its end is marked.
+    if (slot === undefined || slot.bioBased || !slot.hooks.includes("block")) return null;
+    return { counters, taints: slot.taints };
   }
 
   /** The file systems on the disk that are mounted, in the order in which they are frozen. */
@@ -110,8 +146,10 @@ export class SourceDisk {
 }
 
 interface Tracking {
+  runtimeFolder: string;
   session: Session | undefined;
   slot: Slot | undefined;
+  broken: string | undefined;
 }
 
 /**
@@ -128,7 +166,7 @@ export async function openSourceDisk(
   const helper = new HelperProcess({ path: await context.helper(), args: context.helperArgs });
   try {
     const lockFile = await lockDevice(context, helper, { device, waitMs });
-    const tracking = await findTracking(helper, device, context.runtimeDir());
+    const tracking = await findTracking(context, helper, device);
     return new SourceDisk(device, helper, { ...tracking, lockFile });
   } catch (error) {
     await helper.close();
@@ -137,15 +175,20 @@ export async function openSourceDisk(
 }
 
 async function findTracking(
+  context: JobContext,
   helper: HelperProcess,
   device: BlockDevice,
-  runtimeFolder: string,
 ): Promise<Tracking> {
-  const status = await statusOrNone(helper);
+  const runtimeFolder = context.runtimeDir();
+  const { status, broken } = await statusOrNone(context, helper);
   const slot = slotFor(status, device);
-  const isUsable =
-    slot?.sectorCount === device.sectorCount && isNotedAttachment(runtimeFolder, slot);
-  return { session: status.session, slot: isUsable ? slot : undefined };
+  const note = slot?.sectorCount === device.sectorCount ? readNote(runtimeFolder, slot) : undefined;
+  return {
+    runtimeFolder,
+    session: status.session,
+    slot: slot && note && withNotedTaint(slot, note),
+    broken,
+  };
 }
 
 /** Its slot has the same number, but not the bits of before: they are gone. */
@@ -156,12 +199,24 @@ function restarted(path: string): IbackupError {
   });
 }
 
-/** Where tracking is impossible (no bpffs) nothing is tracked, and a backup is still possible. */
-async function statusOrNone(helper: HelperProcess): Promise<TrackingStatus> {
+/**
+ * Where tracking is impossible (no bpffs) or broken (pins were deleted or replaced) nothing is
+ * tracked, and a backup is still possible.
+ */
+async function statusOrNone(
+  context: JobContext,
+  helper: HelperProcess,
+): Promise<{ status: TrackingStatus; broken: string | undefined }> {
+  const none: TrackingStatus = { session: undefined, slots: [] };
   try {
-    return await readTrackingStatus(helper);
+    return { status: await readTrackingStatus(helper), broken: undefined };
   } catch (error) {
-    if (!(error instanceof IbackupError && error.code === "UNSUPPORTED")) throw error;
-    return { session: undefined, slots: [] };
+    if (!(error instanceof IbackupError)) throw error;
+    if (error.code === "UNSUPPORTED") return { status: none, broken: undefined };
+    // When it is the helper that has failed, the next request to it says so.
+    if (error.code !== "TRACKER") throw error;
+    const { message, why, fix } = error;
+    context.progress.message(`${message}: ${why}; to track this disk again, ${fix}`);
+    return { status: none, broken: `tracking is broken: ${message}: ${why}` };
   }
 }

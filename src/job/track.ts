@@ -2,10 +2,9 @@
 import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
 import { devicePathOf } from "../disk/device_name.ts";
 import { IbackupError } from "../errors.ts";
-import { isNotedAttachment, noteAttachment } from "../tracker/attachments.ts";
+import { readNote } from "../tracker/attachments.ts";
 import { HelperProcess } from "../tracker/helper_process.ts";
 import {
-  attach,
   detach,
   type HookName,
   readTrackingStatus,
@@ -14,7 +13,9 @@ import {
   slotFor,
   type TrackingStatus,
 } from "../tracker/tracker.ts";
+import { beginAttachment, noteEnd } from "./attachment.ts";
 import type { JobContext } from "./context.ts";
+import { type Auditor, auditedStatus } from "./self_audit.ts";
 
 export interface TrackedDevice extends Slot {
   /** Path of the device. */
@@ -54,9 +55,7 @@ export async function startTracking(
     for (const device of devices) {
       const current = await currentSlot(helper, { device, hooks, runtimeFolder });
       if (current !== undefined) already.push(device.path);
-      const slot = current ?? (await attach(helper, device, hooks));
-      noteAttachment(runtimeFolder, slot);
-      slots.push(slot);
+      slots.push(current ?? (await beginAttachment(context, helper, { device, hooks })));
     }
     const { session } = await readTrackingStatus(helper);
     const tracked = slots.map((slot) => ({ device: pathOf(slot), ...slot }));
@@ -73,15 +72,20 @@ export async function stopTracking(
   paths: readonly string[],
 ): Promise<{ stopped: string[] }> {
   return await withHelper(context, async (helper) => {
+    const auditor = { runtimeFolder: context.runtimeDir(), helper };
     if (paths.length === 0) {
-      const stopped = await slotsOrNothing(helper);
+      const stopped = await slotsOrNothing(auditor);
       await detach(helper, undefined);
+      for (const slot of stopped) noteEnd(context, slot);
       return { stopped: stopped.map(pathOf) };
     }
-    const status = await readTrackingStatus(helper);
+    const status = await auditedStatus(auditor);
     const found = paths.map((path) => slotFor(status, describeDevice(path)));
     const slots = found.filter((slot) => slot !== undefined);
-    for (const slot of slots) await detach(helper, slot);
+    for (const slot of slots) {
+      await detach(helper, slot);
+      noteEnd(context, slot);
+    }
     return { stopped: slots.map(pathOf) };
   });
 }
@@ -91,7 +95,9 @@ export async function trackingStatus(
   context: JobContext,
   paths: readonly string[],
 ): Promise<Tracking> {
-  const status = await withHelper(context, readTrackingStatus);
+  const status = await withHelper(context, async (helper) =>
+    auditedStatus({ runtimeFolder: context.runtimeDir(), helper }),
+  );
   const wanted = paths.map((path) => slotFor(status, describeDevice(path)));
   const slots = paths.length === 0 ? status.slots : wanted.filter((slot) => slot !== undefined);
   return {
@@ -150,7 +156,7 @@ async function currentSlot(
   const { device, hooks, runtimeFolder } = asked;
   const slot = slotFor(await readTrackingStatus(helper), device);
   if (slot === undefined) return undefined;
-  if (slot.sectorCount !== device.sectorCount || !isNotedAttachment(runtimeFolder, slot)) {
+  if (slot.sectorCount !== device.sectorCount || readNote(runtimeFolder, slot) === undefined) {
     await detach(helper, slot);
     return undefined;
   }
@@ -162,9 +168,9 @@ async function currentSlot(
 }
 
 /** What is broken is to be stopped too, so not knowing what was tracked is no failure. */
-async function slotsOrNothing(helper: HelperProcess): Promise<TrackingStatus["slots"]> {
+async function slotsOrNothing(auditor: Auditor): Promise<TrackingStatus["slots"]> {
   try {
-    return (await readTrackingStatus(helper)).slots;
+    return (await auditedStatus(auditor)).slots;
   } catch (error) {
     if (error instanceof IbackupError && error.code === "TRACKER") return [];
     throw error;

@@ -9,6 +9,9 @@
  *                                                            carry.bits   from other flushes
  *                                                            1.bits ...   one per collect
  *
+ * Beside them, `recent/<attachment>` has the blocks that were collected since the hooks were last known
+ * to have seen the end of every write (see `addRecent`).
+ *
  * Nothing is ever taken out of a file: a commit removes whole files, and only those whose blocks
  * were read after they were collected. A crash anywhere leaves every block in a file or in the
  * kernel. The disk's lock is held while this is used.
@@ -21,64 +24,49 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   readSync,
   renameSync,
   rmSync,
   statSync,
   unlinkSync,
-  writeFileSync,
+  writeSync,
 } from "node:fs";
-import { join } from "node:path";
-import { z } from "zod";
+import { dirname, join } from "node:path";
 import { BlockSet } from "../core/block_set.ts";
-import { assert, systemCodeOf } from "../errors.ts";
+import { assert } from "../errors.ts";
+import { attachmentOf, recentFileOf } from "./attachments.ts";
+import {
+  type DiskPlace,
+  diskFolderOf,
+  type LastCollect,
+  type PendingState,
+  readState,
+  statesIn,
+  writeState,
+} from "./pending_state.ts";
 
-const taints = z.record(z.string(), z.number());
-
-const stateSchema = z.strictObject({
-  version: z.literal(1),
-  bootId: z.string(),
-  /** The session's id and the attachment's. */
-  session: z.string(),
-  diskSequence: z.number().optional(),
-  sizeBytes: z.number(),
-  /** As they were when the parent's blocks were first collected. */
-  taints,
-  /** The backup that this set continues; null before the first. */
-  parentId: z.string().nullable(),
-  /** Counts collects; the number of the newest file. */
-  epoch: z.number(),
-  /**
-   * A backup that may have been committed when this machine or ibackup stopped: if the repository
-   * has it, it is the parent, and only files from `firstEpoch` on are still needed.
-   */
-  committing: z.strictObject({ backupId: z.string(), firstEpoch: z.number(), taints }).nullable(),
-});
-
-export type PendingState = z.infer<typeof stateSchema>;
-
-export interface PendingPlace {
-  /** The validated folder for what lives until the next boot. */
-  runtimeFolder: string;
-  range: { wholeDisk: { major: number; minor: number }; startSector: number };
+export interface PendingPlace extends DiskPlace {
   repositoryId: string;
 }
+
+/** What a set begins with. */
+type NewState = Pick<PendingState, "bootId" | "session" | "diskSequence" | "sizeBytes" | "taints">;
 
 const CARRY = "carry.bits";
 const PIECE_BYTES = 1 << 20;
 
 export class PendingSet {
+  readonly #runtimeFolder: string;
   readonly #diskFolder: string;
   readonly #folder: string;
   readonly #bitmapBytes: number;
   readonly #blockCount: number;
   #state: PendingState | undefined;
 
-  constructor({ runtimeFolder, range, repositoryId }: PendingPlace, blockCount: number) {
+  constructor({ repositoryId, ...place }: PendingPlace, blockCount: number) {
     assert(/^[0-9a-z-]+$/i.test(repositoryId), "a repository id is a plain file name");
-    const { major, minor } = range.wholeDisk;
-    this.#diskFolder = join(runtimeFolder, "pending", `${major}-${minor}-${range.startSector}`);
+    this.#runtimeFolder = place.runtimeFolder;
+    this.#diskFolder = diskFolderOf(place);
     this.#folder = join(this.#diskFolder, repositoryId);
     this.#blockCount = blockCount;
     this.#bitmapBytes = Math.ceil(blockCount / 64) * 8;
@@ -91,11 +79,12 @@ export class PendingSet {
   }
 
   /** Forgets everything and begins anew; the next flush cannot be "trusted". */
-  reset(state: Omit<PendingState, "version" | "epoch" | "committing" | "parentId">): void {
+  reset(state: NewState): void {
     rmSync(this.#folder, { recursive: true, force: true });
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     this.#ensureFile(join(this.#folder, CARRY));
-    this.#write({ version: 1, ...state, parentId: null, epoch: 0, committing: null });
+    const empty = { parentId: null, epoch: 0, committing: null, lastCollect: null };
+    this.#write({ version: 1, ...state, ...empty, bridged: false });
   }
 
   /**
@@ -115,18 +104,52 @@ export class PendingSet {
 
   /**
    * Opens the file for the next collect.
-   * @returns Every file that the collect must put its bits into: this set's, and the carry of each
-   *   other repository whose set belongs to the same session.
+   * @returns Every file that the collect must put its bits into: this set's, the carry of each
+   *   other repository whose set belongs to the same session, and the recent bits of all.
    */
   beginEpoch(): string[] {
-    const { session } = this.#current();
     const file = this.#ensureFile(join(this.#folder, `${this.#advance()}.bits`));
-    const others = readdirSync(this.#diskFolder)
-      .map((name) => join(this.#diskFolder, name))
-      .filter((folder) => folder !== this.#folder)
-      .filter((folder) => readState(folder)?.session === session)
-      .map((folder) => this.#ensureFile(join(folder, CARRY)));
-    return [file, ...others];
+    return [file, ...this.#carries(), this.#ensureFile(this.#recent)];
+  }
+
+  /**
+   * Puts the blocks that were collected since `forgetRecent` into all sets once more, to be read again.
+   * To be called after a collect, when the hooks turn out to have missed the end of a write.
+   */
+  addRecent(): void {
+    const files = [join(this.#folder, `${this.epoch}.bits`), ...this.#carries()];
+    const targets = files.map((path) => openSync(path, constants.O_RDWR | constants.O_NOFOLLOW));
+    try {
+      this.#readPieces(this.#recent, (piece, at) => {
+        for (const target of targets) addBits(target, piece, at);
+      });
+    } finally {
+      for (const target of targets) closeSync(target);
+    }
+  }
+
+  /** To be called when every write that had begun has ended, and was seen to. */
+  forgetRecent(): void {
+    rmSync(this.#recent, { force: true });
+  }
+
+  get #recent(): string {
+    return recentFileOf(this.#runtimeFolder, attachmentOf(this.#current().session));
+  }
+
+  #carries(): string[] {
+    return this.#others().map(({ folder }) => this.#ensureFile(join(folder, CARRY)));
+  }
+
+  /**
+   * To be called when the bits of a collect are in the files of `beginEpoch`, and never before: up to
+   * `last.counters`, every write is in these sets.
+   */
+  noteCollect(last: LastCollect | null): void {
+    this.#write({ ...this.#current(), lastCollect: last });
+    for (const { folder, state } of this.#others()) {
+      writeState(folder, { ...state, lastCollect: last });
+    }
   }
 
   get epoch(): number {
@@ -136,14 +159,14 @@ export class PendingSet {
   /** The blocks of every numbered file: all that was collected for this repository. */
   read(): BlockSet {
     const blocks = new BlockSet(this.#blockCount);
-    for (const { name } of this.#files()) this.#readFile(name, blocks);
+    for (const { name } of this.#files()) this.#readFile(join(this.#folder, name), blocks);
     return blocks;
   }
 
   /** The blocks of the newest collect alone. */
   readEpoch(): BlockSet {
     const blocks = new BlockSet(this.#blockCount);
-    this.#readFile(`${this.epoch}.bits`, blocks);
+    this.#readFile(join(this.#folder, `${this.epoch}.bits`), blocks);
     return blocks;
   }
 
@@ -155,6 +178,15 @@ export class PendingSet {
   /** To be called when the manifest is there: drops the files whose blocks it holds. */
   commit(): void {
     this.#finishCommit();
+    this.#write({ ...this.#current(), bridged: false });
+  }
+
+  /** The sets of other repositories that the kernel's bits go to as well. */
+  #others(): { folder: string; state: PendingState }[] {
+    const { session } = this.#current();
+    return statesIn(this.#diskFolder).filter(
+      ({ folder, state }) => folder !== this.#folder && state.session === session,
+    );
   }
 
   #finishCommit(): void {
@@ -173,9 +205,7 @@ export class PendingSet {
   }
 
   #write(state: PendingState): void {
-    const temporary = join(this.#folder, ".state.json");
-    writeFileSync(temporary, JSON.stringify(state), { mode: 0o600 });
-    renameSync(temporary, join(this.#folder, "state.json"));
+    writeState(this.#folder, state);
     this.#state = state;
   }
 
@@ -188,6 +218,7 @@ export class PendingSet {
   /** Makes a file of zero bits, all of it a hole, unless it is there already. */
   #ensureFile(path: string): string {
     const { O_CREAT, O_WRONLY, O_NOFOLLOW } = constants;
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const descriptor = openSync(path, O_CREAT | O_WRONLY | O_NOFOLLOW, 0o600);
     try {
       ftruncateSync(descriptor, this.#bitmapBytes);
@@ -203,19 +234,23 @@ export class PendingSet {
       .map((name) => ({ name, epoch: Number.parseInt(name, 10) }));
   }
 
-  #readFile(name: string, into: BlockSet): void {
-    const path = join(this.#folder, name);
+  #readFile(path: string, into: BlockSet): void {
+    this.#readPieces(path, (piece, at) => into.addBitmap(at / 8, piece));
+  }
+
+  /** Calls `take` with whole words, and where in the file they are. */
+  #readPieces(path: string, take: (piece: Uint8Array, at: number) => void): void {
     const { size } = statSync(path);
     // Whoever made it was killed before it had its size, so before any bit was put into it.
     if (size === 0) return;
-    assert(size === this.#bitmapBytes, `${name} has the size of the bitmap`);
+    assert(size === this.#bitmapBytes, `${path} has the size of the bitmap`);
     const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
     const piece = new Uint8Array(Math.min(PIECE_BYTES, this.#bitmapBytes));
     try {
       for (let at = 0; at < this.#bitmapBytes; ) {
         const got = readSync(descriptor, piece, 0, piece.length, at);
         assert(got > 0 && got % 8 === 0, "a pending file is read in whole words");
-        into.addBitmap(at / 8, piece.subarray(0, got));
+        take(piece.subarray(0, got), at);
         at += got;
       }
     } finally {
@@ -224,19 +259,11 @@ export class PendingSet {
   }
 }
 
-/** The state in a folder, or undefined when it is missing or makes no sense. */
-function readState(folder: string): PendingState | undefined {
-  let text: string;
-  try {
-    text = readFileSync(join(folder, "state.json"), "utf8");
-  } catch (error) {
-    if (systemCodeOf(error) === "ENOENT") return undefined;
-    throw error;
-  }
-  try {
-    return stateSchema.parse(JSON.parse(text));
-  } catch {
-    // Not trusted means compared: that is the answer to a damaged state too.
-    return undefined;
-  }
+/** In place: cut off anywhere, it has added bits and taken none away. */
+function addBits(descriptor: number, bits: Uint8Array, at: number): void {
+  if (bits.every((byte) => byte === 0)) return;
+  const both = new Uint8Array(bits.length);
+  assert(readSync(descriptor, both, 0, both.length, at) === both.length, "the files are as long");
+  for (const [i, byte] of bits.entries()) both[i] = (both[i] ?? 0) | byte;
+  assert(writeSync(descriptor, both, 0, both.length, at) === both.length, "tmpfs writes it all");
 }

@@ -38,6 +38,7 @@ export interface Slot extends TrackedRange {
   counters: {
     issued: number;
     completed: number;
+    sectorsIssued: number;
     sectorsCompleted: number;
     buffersDirtied: number;
     buffersInvalid: number;
@@ -179,8 +180,8 @@ function splitSessionId(id: string): { high: bigint; low: bigint } {
 
 function slotOf({ fields }: FrameOf<"slot">): Slot {
   const { major, minor, slot, startSector, sectorCount, dirtyBlocks, blockShift } = fields;
-  const { issued, completed, sectorsCompleted, buffersDirtied, buffersInvalid, eventsLost } =
-    fields;
+  const { issued, completed, sectorsIssued, sectorsCompleted } = fields;
+  const { buffersDirtied, buffersInvalid, eventsLost } = fields;
   return {
     slot,
     attachment: fields.attachment.toString(16).padStart(16, "0"),
@@ -195,6 +196,7 @@ function slotOf({ fields }: FrameOf<"slot">): Slot {
     counters: {
       issued,
       completed,
+      sectorsIssued,
       sectorsCompleted,
       buffersDirtied,
       buffersInvalid,

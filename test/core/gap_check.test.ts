@@ -9,18 +9,25 @@ const tracking = {
   seesEveryWrite: true,
 };
 const parent = { backupId: "parent", sizeBytes: 4096, blockBytes: 4096, identityMatches: true };
+const pending = { ...tracking, parentId: "parent", sizeBytes: 4096, bridged: false };
 const SEEN: GapFacts = {
   parent,
   sizeBytes: 4096,
   blockBytes: 4096,
   tracking,
-  pending: { ...tracking, parentId: "parent", sizeBytes: 4096 },
+  pending,
   asked: { base: false, scan: false },
 };
 
 describe("checkGap()", () => {
   test("trusts the bitmap when every fact says that all writes were seen", () => {
     expect(checkGap(SEEN).verdict).toBe("trusted");
+  });
+
+  test("says when tracking was stopped meanwhile, and the kernel counted no write", () => {
+    const { verdict, reason } = checkGap({ ...SEEN, pending: { ...pending, bridged: true } });
+    expect(verdict).toBe("trusted");
+    expect(reason).toContain("counted none while tracking was stopped");
   });
 
   test("takes a base when there is no parent, or one is asked for", () => {
@@ -36,15 +43,16 @@ describe("checkGap()", () => {
       parent: { ...parent, identityMatches: false },
     },
     resized: { parent: { ...parent, sizeBytes: 8192 } },
-    "the disk was resized": { pending: { ...tracking, parentId: "parent", sizeBytes: 8192 } },
+    "the disk was resized": { pending: { ...pending, sizeBytes: 8192 } },
     "not tracked": { tracking: undefined },
+    "a pin is missing": { tracking: undefined, brokenTracking: "a pin is missing" },
     "did not see": { pending: undefined },
     "machine was started anew": { tracking: { ...tracking, bootId: "other" } },
     "tracking was started anew": { tracking: { ...tracking, session: "other" } },
     "does not see every write": { tracking: { ...tracking, seesEveryWrite: false } },
     "another medium": { tracking: { ...tracking, diskSequence: 8 } },
     "not the one this machine made last": {
-      pending: { ...tracking, parentId: "older", sizeBytes: 4096 },
+      pending: { ...pending, parentId: "older" },
     },
     "tainted: skipped (3)": { tracking: { ...tracking, taints: { skipped: 3 } } },
     "tainted: new kind (1)": { tracking: { ...tracking, taints: { skipped: 0, "new kind": 1 } } },

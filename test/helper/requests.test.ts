@@ -3,7 +3,9 @@ import {
   closeSync,
   existsSync,
   openSync,
+  readdirSync,
   readFileSync,
+  renameSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -164,6 +166,31 @@ describeWithKernel("requests to the helper", () => {
     expect(await session.detach(SLOT_ALL)).toMatchObject([{ name: "done" }]);
     expect(existsSync(session.pins)).toBe(false);
     expect((await session.attach(disk)).slot).toBe(0);
+  });
+
+  test("a session of which any pin was deleted or replaced is broken", async () => {
+    const disk = session.machine.loopDisk("disk", 64 * MIB);
+    const other = new TestSession();
+    try {
+      await session.attach(disk, { hooks: HOOK.block | HOOK.buffer });
+      const pins = readdirSync(session.pins);
+      expect(pins.length).toBe(6 + 2 * 3);
+      for (const pin of pins) {
+        const [place, away] = [session.pins, other.pins].map((folder) => join(folder, pin));
+        await other.attach(disk, { hooks: HOOK.block | HOOK.buffer });
+        renameSync(`${place}`, `${place}-away`);
+        expect(await session.driver.ask(status)).toMatchObject(errorOf("brokenSession"));
+        // What another session has pinned under the same name looks just like it.
+        renameSync(`${away}`, `${place}`);
+        const answers = await session.driver.ask(status);
+        expect([pin, answers]).toMatchObject([pin, errorOf("brokenSession")]);
+        renameSync(`${place}-away`, `${place}`);
+        expect((await session.driver.ask(status)).at(-1)?.name).toBe("done");
+        await other.detach(SLOT_ALL);
+      }
+    } finally {
+      await other.close();
+    }
   });
 
   test("a lock keeps others out until its helper ends", async () => {

@@ -4,7 +4,7 @@ import { run } from "./machine.ts";
 
 const FIELD_BYTES = 8;
 /** Fields of `struct counters` in bpf/tracker.h. */
-const TAINTS = { "ranges not marked": 7, "passthrough writes": 8, "updates failed": 9 } as const;
+const TAINTS = { "ranges not marked": 8, "passthrough writes": 9, "updates failed": 10 } as const;
 
 export type RaisedTaint = keyof typeof TAINTS;
 export const RAISED_TAINTS = Object.keys(TAINTS) as RaisedTaint[];

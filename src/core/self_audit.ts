@@ -1,0 +1,44 @@
+/**
+ * Holds what the hooks saw against what the kernel counted. Pure.
+ *
+ * A write is marked when it begins and when it ends, and counted once when it has ended.
+ *
+ * - **Neither was seen:** the kernel counted more writes than the hooks saw begin, and more than
+ *   they saw end. A written block may be missing: a taint.
+ * - **Only the end was missed:** the block was marked when the write began. It may have been read
+ *   before the data reached the disk, so it has to be read again.
+ * - **Only the beginning was missed:** the mark at the end is enough.
+ */
+import type { WriteCounters } from "./write_counters.ts";
+
+/** Sectors of the writes, discards and zeroings that the hooks saw begin, and end. */
+export interface HookCounters {
+  sectorsIssued: number;
+  sectorsCompleted: number;
+}
+
+/** Both counts of one moment. */
+export interface Counts {
+  kernel: WriteCounters;
+  hooks: HookCounters;
+}
+
+/** In sectors; never less than none. The hooks may also see more than is counted. */
+export interface Missed {
+  /** Of writes of which neither end was seen. */
+  unseen: number;
+  /** Of writes whose end was not seen. */
+  ends: number;
+}
+
+/** @param now The kernel's counters read first: a hook runs before the kernel counts. */
+export function findMissed(since: Counts, now: Counts): Missed {
+  const grown = (of: (counts: Counts) => number): number => of(now) - of(since);
+  const counted = grown(({ kernel }) => kernel.sectorsWritten + kernel.sectorsDiscarded);
+  const begun = grown(({ hooks }) => hooks.sectorsIssued);
+  const ended = grown(({ hooks }) => hooks.sectorsCompleted);
+  return {
+    unseen: Math.max(0, counted - Math.max(begun, ended)),
+    ends: Math.max(0, counted - ended),
+  };
+}
