@@ -195,7 +195,11 @@ class TrackedReading {
       await this.#memory.emptied();
       return reached;
     }
-    if (window.expired) return await this.#giveUp(this.#expiry());
+    if (window.expired) {
+      // All that was left was read, though not as it was at one instant.
+      if (this.#rest.isNewest) this.#note("brake", blocks);
+      return await this.#giveUp(this.#expiry());
+    }
     if (window.wasWritten) this.#failedFreezes += 1;
     await this.#letRun(step.kind === "brake" ? step.thawedMs : THAWED_MS);
     await this.#rest.collect();
