@@ -1,7 +1,8 @@
 /** One flush's dealings with the pending set of its repository. */
 import type { BlockSet } from "../core/block_set.ts";
-import type { PendingFacts } from "../core/gap_check.ts";
+import type { PendingFacts, TrackingFacts } from "../core/gap_check.ts";
 import type { StoredManifest } from "../core/manifest.ts";
+import { IbackupError, messageOf, systemCodeOf } from "../errors.ts";
 import type { Repository } from "../repo/repository.ts";
 import { PendingSet } from "../tracker/pending.ts";
 import type { PendingState } from "../tracker/pending_state.ts";
@@ -24,19 +25,64 @@ export interface PendingLedger {
   commit(): void;
 }
 
-/** @returns Undefined when the disk is not tracked: then there is nothing to remember. */
-export function openLedger(
-  context: JobContext,
-  flush: { disk: SourceDisk; repository: Repository; parent: StoredManifest | undefined },
-): PendingLedger | undefined {
-  const { disk, repository, parent } = flush;
-  const facts = disk.trackingFacts;
+interface LedgerParts {
+  disk: SourceDisk;
+  repository: Repository;
+  parent: StoredManifest | undefined;
+}
+
+/**
+ * @returns Undefined when the disk is not tracked: then there is nothing to remember.
+ * @throws IbackupError IO when the runtime folder has no room, as all that the ledger does; no block
+ *   is forgotten by it.
+ */
+export function openLedger(context: JobContext, flush: LedgerParts): PendingLedger | undefined {
+  const facts = flush.disk.trackingFacts;
   if (facts === undefined) return undefined;
-  const place = {
-    runtimeFolder: context.runtimeDir(),
-    range: disk.device,
-    repositoryId: repository.id,
+  const runtimeFolder = context.runtimeDir();
+  const keep = <T>(work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      throw cannotKeep(runtimeFolder, error);
+    }
   };
+  const ledger = keep(() => open(runtimeFolder, facts, flush));
+  return {
+    remembered: ledger.remembered,
+    get epoch() {
+      return ledger.epoch;
+    },
+    collect: () =>
+      ledger.collect().catch((error: unknown) => {
+        throw cannotKeep(runtimeFolder, error);
+      }),
+    pendingBlocks: () => keep(() => ledger.pendingBlocks()),
+    prepareCommit: (backupId, taints) => keep(() => ledger.prepareCommit(backupId, taints)),
+    commit: () => keep(() => ledger.commit()),
+  };
+}
+
+/** What the system says is no bug; anything else that is not told to the user is one. */
+function cannotKeep(folder: string, error: unknown): unknown {
+  const code = systemCodeOf(error);
+  if (error instanceof IbackupError || code === undefined) return error;
+  return new IbackupError("IO", `Cannot keep the numbers of the changed blocks in "${folder}"`, {
+    why: messageOf(error),
+    fix:
+      code === "ENOSPC"
+        ? `make room there (\`df ${folder}\`), then run the flush again: no block was forgotten`
+        : "see `dmesg`; then run the flush again: no block was forgotten",
+    cause: error,
+  });
+}
+
+function open(
+  runtimeFolder: string,
+  facts: TrackingFacts,
+  { disk, repository, parent }: LedgerParts,
+): PendingLedger {
+  const place = { runtimeFolder, range: disk.device, repositoryId: repository.id };
   const pending = new PendingSet(place, disk.blockCount);
   const { bootId, session, diskSequence, taints } = facts;
   const { sizeBytes } = disk.device;
@@ -56,7 +102,7 @@ export function openLedger(
     get epoch() {
       return pending.epoch;
     },
-    collect: () => disk.collect(pending),
+    collect: async () => await disk.collect(pending),
     pendingBlocks: () => pending.read(),
     prepareCommit: (backupId, taints) =>
       pending.prepareCommit({ backupId, firstEpoch: pending.epoch, taints }),
