@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { kill, pid } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { IbackupError } from "../../src/errors.ts";
+import { type ErrorCode, EXIT_STATUS, IbackupError } from "../../src/errors.ts";
 import { flushDevice } from "../../src/job/flush.ts";
 import type { FlushOptions } from "../../src/job/flush_task.ts";
 import { stopTracking } from "../../src/job/track.ts";
@@ -35,6 +35,7 @@ export async function flush(
     ...(plan.fault === undefined ? [] : ["STORE_UNREACHABLE", "REPOSITORY_MISSING"]),
     ...(plan.killHelper === true || world.tracking === "unsure" ? ["TRACKER"] : []),
     ...(consistency === "fuzzy" ? [] : ["CONSISTENCY"]),
+    ...(repository.lease === "strange" ? ["LOCKED"] : []),
   ];
   const options = { device: world.disk.device, vmId: VM_ID, diskName: DISK_NAME, scan, base };
   const work = async (): Promise<Ending> => {
@@ -91,11 +92,13 @@ export async function killedFlush(
     if (status === null) return { kind: "killed" };
     world.flushMs = (world.flushMs + performance.now() - startedMs) / 2;
     if (status === 0) return { kind: "killed" };
-    const isTracker = world.tracking === "unsure" && messages.join("").length > 0;
-    const code = isTracker ? "TRACKER" : "BUG";
-    throw new IbackupError(code as "TRACKER", messages.join(""), { why: `${status}`, fix: "" });
+    const why = `status ${status}`;
+    throw new IbackupError(codeOf(status), messages.join(""), { why, fix: "nothing" });
   };
-  const mayFail = world.tracking === "unsure" ? ["TRACKER"] : [];
+  const mayFail = [
+    ...(world.tracking === "unsure" ? ["TRACKER"] : []),
+    ...(repository.lease === "strange" ? ["LOCKED"] : []),
+  ];
   const caught = async (): Promise<Ending> =>
     await work().catch((error: unknown) => ({ kind: "failed", error }));
   return await runAndJudge(world, repository, { plan: { writing }, mayFail, work: caught });
@@ -113,10 +116,29 @@ async function runAndJudge(
   );
   const asked = { scan, base, mayFail: run.mayFail };
   const manifest = await judge(world, repository, { ...recorded, asked, ending, doubt });
+  noteLease(world, repository, { ending, mayBeLeft: run.plan.fault !== undefined });
   await startAnewWhereBroken(world, ending);
   const { gapCheck, consistency } = manifest ?? {};
   const what = manifest ? `${manifest.backupId} ${gapCheck?.verdict} ${consistency}` : "nothing";
   return `${ending.kind}: ${what}, ${recorded.changes.length} writes meanwhile`;
+}
+
+function noteLease(
+  world: World,
+  repository: ModelRepository,
+  { ending, mayBeLeft }: { ending: Ending; mayBeLeft: boolean },
+): void {
+  const isLocked = ending.kind === "failed" && (ending.error as IbackupError).code === "LOCKED";
+  // As if it had been waited for. A flush by the binary goes by the real clock, and fails again.
+  if (isLocked) world.clockOffsetMs += 10 * 60_000;
+  else if (ending.kind === "committed" && !mayBeLeft) repository.lease = "none";
+  // One that failed early may not have got so far as to replace the strange one.
+  else if (repository.lease === "none") repository.lease = "left";
+}
+
+function codeOf(status: number): ErrorCode {
+  const codes = Object.keys(EXIT_STATUS) as ErrorCode[];
+  return codes.find((code) => EXIT_STATUS[code] === status) ?? "INTERNAL";
 }
 
 /** Broken hooks are for the user to stop: the message says so. */

@@ -141,6 +141,7 @@ export const MISHAPS: readonly Operation[] = [
       disk.sync();
       disk.reattach(Array.from({ length: count }, () => world.randomChange(random, 1)));
       if (disk.device !== before && tracking !== "off") world.tracking = "unsure";
+      if (disk.device !== before) world.changeLock();
       world.doubt("the disk was taken away");
       if (count > 0) world.distrust("changed behind the device's back");
       if (count > 0) for (const { doubt } of world.repositories) doubt.written = true;
@@ -194,6 +195,7 @@ export const MISHAPS: readonly Operation[] = [
         rmSync(join(runtimeFolder, name), { recursive: true });
       }
       world.forget("the runtime folder was emptied");
+      world.changeLock();
       world.tracking = world.tracking === "on" ? "off" : world.tracking;
       return "";
     },

@@ -22,6 +22,11 @@ export class ModelRepository {
   readonly #store: Store;
   /** By backup: the digest of what it holds. */
   readonly digests = new Map<string, string>();
+  /**
+   * "left": by a flush that could not give it back. "strange": and what told that its holder is dead,
+   * the lock of the disk, is another one now. Then a flush has to wait until it expires.
+   */
+  lease: "none" | "left" | "strange" = "none";
   doubt: Doubt = { must: undefined, may: undefined, written: false };
 
   private constructor(url: string, store: Store) {

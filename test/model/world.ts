@@ -105,6 +105,13 @@ export class World {
     }
   }
 
+  /** The lock of the disk is another one from now on. */
+  changeLock(): void {
+    for (const repository of this.repositories) {
+      if (repository.lease === "left") repository.lease = "strange";
+    }
+  }
+
   count(what: string): void {
     this.counts.set(what, 1 + (this.counts.get(what) ?? 0));
   }
