@@ -141,7 +141,8 @@ async function run(flush: FlushTask): Promise<FlushResult> {
     times: { startedAt, finishedAt: context.clock.now() },
     version: context.version,
   });
-  ledger?.prepareCommit(manifest.backupId, taintsAtStart);
+  const sha256 = flush.repository.digestOf(manifest);
+  ledger?.prepareCommit({ backupId: manifest.backupId, sha256 }, taintsAtStart);
   await flush.repository.commit(manifest);
   ledger?.commit();
   await flush.digests?.commit(manifest.backupId);

@@ -9,6 +9,12 @@ import type { PendingState } from "../tracker/pending_state.ts";
 import type { JobContext } from "./context.ts";
 import type { SourceDisk } from "./source_disk.ts";
 
+/** Names a backup, and the very manifest of it. */
+interface StoredId {
+  backupId: string;
+  sha256: string;
+}
+
 export interface PendingLedger {
   /** What was remembered when the flush began, for the gap check. */
   readonly remembered: PendingFacts | undefined;
@@ -21,7 +27,7 @@ export interface PendingLedger {
    * To be called before the manifest is put. The blocks of the newest collect are not in the
    * backup; all older ones are.
    */
-  prepareCommit(backupId: string, taints: Readonly<Record<string, number>>): void;
+  prepareCommit(backup: StoredId, taints: Readonly<Record<string, number>>): void;
   commit(): void;
 }
 
@@ -94,7 +100,7 @@ function open(
     state.diskSequence === diskSequence &&
     state.sizeBytes === sizeBytes;
   if (!continues) pending.reset({ bootId, session, diskSequence, taints, sizeBytes });
-  pending.begin(parent?.manifest.backupId);
+  pending.begin(parent && { backupId: parent.manifest.backupId, sha256: parent.sha256 });
 
   return {
     // After `begin`, which may have found a commit to complete.
@@ -104,8 +110,8 @@ function open(
     },
     collect: async () => await disk.collect(pending),
     pendingBlocks: () => pending.read(),
-    prepareCommit: (backupId, taints) =>
-      pending.prepareCommit({ backupId, firstEpoch: pending.epoch, taints }),
+    prepareCommit: (backup, taints) =>
+      pending.prepareCommit({ ...backup, firstEpoch: pending.epoch, taints }),
     commit: () => pending.commit(),
   };
 }

@@ -119,6 +119,11 @@ export class Repository {
     return inChainOrder(found);
   }
 
+  /** The digest by which the children of a backup name its manifest. */
+  digestOf(manifest: Manifest): string {
+    return sha256Hex(encodeManifest(manifest, sha256Hex));
+  }
+
   /**
    * Makes the backup exist. All that the manifest names has to be stored already.
    *

@@ -91,9 +91,9 @@ export class PendingSet {
    * To be called at the start of a flush: completes the commit of a backup that turns out to be in
    * the repository, and takes over what other repositories' flushes have collected.
    */
-  begin(newestId: string | undefined): void {
+  begin(newest: { backupId: string; sha256: string } | undefined): void {
     const { committing } = this.#current();
-    if (committing !== null && committing.backupId === newestId) this.#finishCommit();
+    if (committing !== null && committing.sha256 === newest?.sha256) this.#finishCommit();
     else this.#write({ ...this.#current(), committing: null });
     // As a numbered file it is dropped with the others, and the new carry is never touched by us.
     const epoch = this.#advance();

@@ -34,7 +34,15 @@ const stateSchema = z.strictObject({
    * A backup that may have been committed when this machine or ibackup stopped: if the repository
    * has it, it is the parent, and only files from `firstEpoch` on are still needed.
    */
-  committing: z.strictObject({ backupId: z.string(), firstEpoch: z.number(), taints }).nullable(),
+  committing: z
+    .strictObject({
+      backupId: z.string(),
+      /** Of its manifest: of two copies of a machine, both may choose the same id. */
+      sha256: z.string(),
+      firstEpoch: z.number(),
+      taints,
+    })
+    .nullable(),
   /** The newest collect that put bits into the set; null where its counters would prove nothing. */
   lastCollect: lastCollectSchema.nullable().default(null),
   /** True when the disk was not tracked for a while since the parent, and nothing was written then. */

@@ -53,9 +53,16 @@ function stoppedSet(repositoryId = "a", last = { counters: NOTHING, taints: BEFO
   set.begin(undefined);
   set.beginEpoch();
   set.noteCollect(last);
-  set.prepareCommit({ backupId: "one", firstEpoch: set.epoch, taints: BEFORE.taints });
+  set.prepareCommit({ ...stored("one"), firstEpoch: set.epoch, taints: BEFORE.taints });
   set.commit();
   noteStop(FIRST, BEFORE.taints);
+}
+
+/** A backup, and the digest of its manifest. */
+function stored(backupId: string): { backupId: string; sha256: string };
+function stored(backupId: string | undefined): { backupId: string; sha256: string } | undefined;
+function stored(backupId: string | undefined) {
+  return backupId === undefined ? undefined : { backupId, sha256: `digest of ${backupId}` };
 }
 
 describe("bridgeSets()", () => {
@@ -74,10 +81,10 @@ describe("bridgeSets()", () => {
     stoppedSet();
     bridgeSets(place(), AFTER);
     const set = openSet();
-    set.begin("one");
+    set.begin(stored("one"));
     expect(set.state?.bridged).toBe(true);
     set.beginEpoch();
-    set.prepareCommit({ backupId: "two", firstEpoch: set.epoch, taints: {} });
+    set.prepareCommit({ ...stored("two"), firstEpoch: set.epoch, taints: {} });
     set.commit();
     expect(openSet().state).toMatchObject({ parentId: "two", bridged: false });
   });
@@ -85,14 +92,14 @@ describe("bridgeSets()", () => {
   test("keeps the blocks, and the backup that may have been committed", () => {
     stoppedSet();
     const set = openSet();
-    set.begin("one");
+    set.begin(stored("one"));
     const [file = ""] = set.beginEpoch();
     writeFileSync(file, Uint8Array.from([0b110, ...new Array<number>(15).fill(0)]));
     set.noteCollect({ counters: NOTHING, taints: BEFORE.taints });
-    set.prepareCommit({ backupId: "two", firstEpoch: set.epoch, taints: BEFORE.taints });
+    set.prepareCommit({ ...stored("two"), firstEpoch: set.epoch, taints: BEFORE.taints });
     bridgeSets(place(), AFTER);
     const next = openSet();
-    next.begin("two");
+    next.begin(stored("two"));
     expect(next.state).toMatchObject({ parentId: "two", bridged: true, taints: AFTER.taints });
     expect([...next.read().extents()]).toEqual([{ firstBlock: 1, blockCount: 2 }]);
   });
@@ -250,7 +257,7 @@ describe("sets of a disk whose tracking is stopped and started", () => {
       const set = openSet(id);
       const continues = set.state?.session === this.session;
       if (!continues) set.reset({ ...BEFORE, session: this.session, taints: this.taints });
-      set.begin(this.newest[id]);
+      set.begin(stored(this.newest[id]));
       const landing = [...this.ended];
       this.#collect(set, endsMeanwhile);
       const newest = this.newest[id];
@@ -261,7 +268,7 @@ describe("sets of a disk whose tracking is stopped and started", () => {
       this.#read(id, isTrusted ? blocksOf(set.read()) : undefined, landing);
       this.#collect(set, endsMeanwhile);
       const backupId = `backup-${id}-${set.epoch}-${this.#counted}`;
-      set.prepareCommit({ backupId, firstEpoch: set.epoch, taints });
+      set.prepareCommit({ ...stored(backupId), firstEpoch: set.epoch, taints });
       this.newest[id] = backupId;
       set.commit();
     }

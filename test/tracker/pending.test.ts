@@ -45,6 +45,13 @@ function blocksOf(set: BlockSet): number[] {
   );
 }
 
+/** A backup, and the digest of its manifest. */
+function stored(backupId: string): { backupId: string; sha256: string };
+function stored(backupId: string | undefined): { backupId: string; sha256: string } | undefined;
+function stored(backupId: string | undefined) {
+  return backupId === undefined ? undefined : { backupId, sha256: `digest of ${backupId}` };
+}
+
 describe("PendingSet", () => {
   test("keeps what a failed flush had collected", () => {
     const failed = openSet("a");
@@ -76,13 +83,25 @@ describe("PendingSet", () => {
     set.begin(undefined);
     collect(new Set([1]), set.beginEpoch());
     collect(new Set([5]), set.beginEpoch());
-    set.prepareCommit({ backupId: "one", firstEpoch: set.epoch, taints: {} });
+    set.prepareCommit({ ...stored("one"), firstEpoch: set.epoch, taints: {} });
     set.commit();
     expect(set.state?.parentId).toBe("one");
 
     const next = openSet("a");
-    next.begin("one");
+    next.begin(stored("one"));
     expect(blocksOf(next.read())).toEqual([5]);
+  });
+
+  test("does not take the backup of a copy of this machine for its own", () => {
+    const set = openSet("a");
+    set.begin(undefined);
+    collect(new Set([1]), set.beginEpoch());
+    set.prepareCommit({ ...stored("one"), firstEpoch: set.epoch + 1, taints: {} });
+
+    const next = openSet("a");
+    next.begin({ ...stored("one"), sha256: "of what the copy has read" });
+    expect(blocksOf(next.read())).toEqual([1]);
+    expect(next.state?.parentId).toBeNull();
   });
 
   test("starts anew in another session", () => {
@@ -137,7 +156,7 @@ describe("two pending sets of one disk", () => {
       const stops = (step: (typeof STEPS)[number]): boolean => step === stopBefore;
       if (stops("begin")) return;
       const set = openSet(id);
-      set.begin(this.newest[id]);
+      set.begin(stored(this.newest[id]));
       if (stops("collect")) return;
       collect(this.kernel, set.beginEpoch());
       const trusted = this.newest[id] !== undefined && set.state?.parentId === this.newest[id];
@@ -153,7 +172,7 @@ describe("two pending sets of one disk", () => {
       collect(this.kernel, set.beginEpoch());
       if (stops("prepare")) return;
       const backupId = `backup-${++this.#backups}`;
-      set.prepareCommit({ backupId, firstEpoch: set.epoch, taints: {} });
+      set.prepareCommit({ ...stored(backupId), firstEpoch: set.epoch, taints: {} });
       if (stops("put")) return;
       this.newest[id] = backupId;
       this.needed[id] = unread;
