@@ -15,25 +15,14 @@ export interface RandomWrites {
   stop: () => Promise<void>;
 }
 
-/**
- * 4 KiB at random places, with O_DIRECT, 32 in flight.
- * @param device Whose writes are counted. `target`: itself, or a file on it.
- */
-export async function startRandomWrites({
-  device,
-  target,
-  sizeBytes,
-}: {
-  device: string;
-  target: string;
-  sizeBytes: number;
-}): Promise<RandomWrites> {
+/** 4 KiB at random places of a disk, with O_DIRECT, 32 in flight. */
+export async function startRandomWrites(device: string): Promise<RandomWrites> {
   const fio = spawn(
     "fio",
     [
-      ...["--name=write", `--filename=${target}`, "--rw=randwrite", "--bs=4k", "--direct=1"],
+      ...["--name=write", `--filename=${device}`, "--rw=randwrite", "--bs=4k", "--direct=1"],
       ...["--ioengine=libaio", "--iodepth=32", "--norandommap", "--randrepeat=0"],
-      ...[`--size=${sizeBytes}`, "--time_based", "--runtime=1d", "--output=/dev/null"],
+      ...["--time_based", "--runtime=1d", "--output=/dev/null"],
     ],
     { stdio: ["ignore", "ignore", "inherit"] },
   );

@@ -1,5 +1,5 @@
 /** What tracking costs: 4 KiB random writes with the hooks attached, against without. */
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Machine, run } from "../../test/support/machine.ts";
 import { ibackupJson } from "../../test/support/program.ts";
@@ -28,50 +28,43 @@ async function measure(options: MeasureOptions): Promise<Value[]> {
     const memory = memoryFolder(machine);
     const env = environmentOf(memory);
     machine.onClose(() => void ibackupJson(machine, ["track", "stop"], { env }));
-    const { quick, say } = options;
-    const bench = { machine, env, say };
-    const ownFile = machine.path("file");
-    const ownDisk = await measureWindows(
-      { ...bench, device: diskBelow(dirname(ownFile)), target: ownFile },
-      quick ? 20 : 300,
-    );
-    const values = [...valuesOf("the disk of /var/tmp", ownDisk, { atLeast: 0.99 })];
-    // Nothing but the processor limits the writes to the second one: each nanosecond shows.
-    for (const file of [machine.path("disk.img"), join(memory, "disk.img")]) {
-      const device = makeLoopDisk(machine, file, DISK_BYTES);
-      const windows = await measureWindows({ ...bench, device, target: device }, quick ? 20 : 100);
-      values.push(...valuesOf(`a loop disk in ${file.split("/", 3).join("/")}`, windows));
-    }
-    return values;
+    const bench = { machine, env, say: options.say };
+    const onDisk = await measureWindows({
+      ...bench,
+      file: machine.path("disk.img"),
+      pairs: options.quick ? 20 : 300,
+    });
+    const inMemory = await measureWindows({
+      ...bench,
+      file: join(memory, "disk.img"),
+      pairs: options.quick ? 20 : 100,
+    });
+    return [
+      ...valuesOf("file in /var/tmp", onDisk, { atLeast: 0.99 }),
+      // Nothing but the processor limits these writes: each nanosecond shows.
+      ...valuesOf("file in memory", inMemory),
+    ];
   } finally {
     machine.close();
   }
-}
-
-/** The whole disk that a folder lies on. */
-function diskBelow(path: string): string {
-  const partition = run("findmnt", "-n", "-o", "SOURCE", "-T", path).trim();
-  const disk = run("lsblk", "-n", "-d", "-o", "PKNAME", partition).trim();
-  return disk === "" ? partition : `/dev/${disk}`;
 }
 
 interface Bench {
   machine: Machine;
   env: Record<string, string>;
   say: MeasureOptions["say"];
-  /** Tracked, and not. */
-  device: string;
-  /** Written to: the disk itself, or a file on it. */
-  target: string;
+  /** What the loop disk stands on. */
+  file: string;
+  pairs: number;
 }
 
-async function measureWindows(bench: Bench, pairs: number): Promise<Window[]> {
-  const { machine, env, say, device, target } = bench;
-  say(`  ${device}, written by way of ${target}`);
+async function measureWindows({ machine, env, say, file, pairs }: Bench): Promise<Window[]> {
+  const device = makeLoopDisk(machine, file, DISK_BYTES);
+  say(`  a loop disk over ${file}`);
   // Fills the file, so that no write has to find room for it.
-  run("dd", "if=/dev/zero", `of=${target}`, "bs=1M", `count=${DISK_BYTES >> 20}`, "oflag=direct");
+  run("dd", "if=/dev/zero", `of=${device}`, "bs=1M", `count=${DISK_BYTES >> 20}`, "oflag=direct");
   const track = (...args: string[]) => void ibackupJson(machine, ["track", ...args], { env });
-  const writes = await startRandomWrites({ device, target, sizeBytes: DISK_BYTES });
+  const writes = await startRandomWrites(device);
   const windows: Window[] = [];
   try {
     while (windows.length < 2 * pairs) {

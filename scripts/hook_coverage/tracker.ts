@@ -52,11 +52,14 @@ export class TwoHooks {
     this.bufferHook = tracking.session.bufferHook;
   }
 
-  /** @param pendingFile A file to use, best on tmpfs. */
-  static async attach(path: string, pendingFile: string): Promise<TwoHooks> {
+  /**
+   * @param pendingFile A file to use, best on tmpfs.
+   * @param pins Folder on bpffs.
+   */
+  static async attach(path: string, pendingFile: string, pins = PINS): Promise<TwoHooks> {
     statSync(HELPER);
     const device = describeDevice(path);
-    const helper = new HelperProcess({ path: HELPER, args: ["--pins", PINS] });
+    const helper = new HelperProcess({ path: HELPER, args: ["--pins", pins] });
     const block = await attach(helper, device, ["block"]);
     // A slot is told from another by its range: this one ends a block later, past the disk.
     const longer = { ...device, sectorCount: device.sectorCount + 8 };
