@@ -51,6 +51,8 @@ export const EXIT_STATUS = {
   UNHEALTHY: 22,
   /** A hook command failed. */
   HOOK: 23,
+  /** The store keeps an object until its retention ends. */
+  LOCKED_OBJECT: 25,
   /** Interrupted by a signal. */
   INTERRUPTED: 130,
 } as const;

@@ -9,7 +9,7 @@ import { DirectoryRoot, syncFolder } from "./directory_root.ts";
 import { claimName, takeName, withTemporaryFile } from "./directory_write.ts";
 import { assertKey, assertPrefix } from "./key.ts";
 import { type ConditionalPut, failedProbe, runProbe, sentenceOf } from "./probe.ts";
-import type { ByteRange, Store, StoredObject, StoreProbe } from "./store.ts";
+import type { ByteRange, EraseOptions, Keys, Store, StoredObject, StoreProbe } from "./store.ts";
 import { tooLarge } from "./too_large.ts";
 
 /** O_NONBLOCK: opening a planted FIFO must not hang. */
@@ -75,18 +75,42 @@ export class DirectoryStore implements Store {
   }
 
   async delete(key: string): Promise<void> {
+    await this.erase([key]);
+  }
+
+  async erase(keys: Keys, options: EraseOptions = {}): Promise<void> {
+    const touched = new Set<string>();
+    for await (const key of keys) {
+      options.signal?.throwIfAborted();
+      const folder = await this.#unlink(key);
+      if (folder !== undefined) touched.add(folder);
+    }
+    for (const folder of touched) await this.#syncRemoval(folder);
+  }
+
+  /** @returns The folder that the object was in, unless there was none. */
+  async #unlink(key: string): Promise<string | undefined> {
     assertKey(key);
     try {
       const folder = await this.#root.findFolderOf(key);
-      if (folder === undefined) return;
+      if (folder === undefined) return undefined;
       await unlink(join(folder, posix.basename(key)));
-      // A removed manifest must not come back after a power cut: gc may have removed its packs.
-      await syncFolder(folder);
+      return folder;
     } catch (error) {
       if (systemCodeOf(error) !== "ENOENT") {
         throw directoryError(`Cannot remove "${this.#place(key)}"`, error);
       }
       await this.#checkStillThere();
+      return undefined;
+    }
+  }
+
+  /** A removed manifest must not come back after a power cut: gc may have removed its packs. */
+  async #syncRemoval(folder: string): Promise<void> {
+    try {
+      await syncFolder(folder);
+    } catch (error) {
+      throw directoryError(`Cannot remove from "${folder}"`, error);
     }
   }
 

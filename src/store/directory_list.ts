@@ -1,4 +1,4 @@
-import type { Dirent } from "node:fs";
+import type { Dirent, Stats } from "node:fs";
 import { lstat, readdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCodeOf } from "../errors.ts";
@@ -30,8 +30,8 @@ export async function* listFolder(walk: Walk): AsyncGenerator<StoredObject> {
     if (entry.isDirectory()) {
       yield* listFolder({ folder: path, keyStart: key, prefix: walk.prefix });
     } else if (key.startsWith(walk.prefix)) {
-      const sizeBytes = await fileSize(path);
-      if (sizeBytes !== undefined) yield { key, sizeBytes };
+      const found = await statFile(path);
+      if (found) yield { key, sizeBytes: found.size, storedAtMs: Math.floor(found.mtimeMs) };
     }
   }
 }
@@ -55,10 +55,10 @@ async function entriesOf(folder: string): Promise<Dirent[]> {
 }
 
 /** Undefined when it was removed since the folder was read. */
-async function fileSize(path: string): Promise<number | undefined> {
+async function statFile(path: string): Promise<Stats | undefined> {
   try {
     const found = await lstat(path);
-    if (found.isFile()) return found.size;
+    if (found.isFile()) return found;
   } catch (error) {
     if (systemCodeOf(error) === "ENOENT") return undefined;
     throw error;

@@ -2,17 +2,14 @@ import { env } from "node:process";
 import { IbackupError } from "../errors.ts";
 import { assertKey, assertPrefix, compareKeys, isKey } from "./key.ts";
 import { type ConditionalPut, runProbe } from "./probe.ts";
-import { type RetryClock, retry, systemClock } from "./retry.ts";
-import { timeLimitMs } from "./s3_client.ts";
-import { isAnswer, isTransient, isUncertain, s3Error } from "./s3_errors.ts";
+import { type RetryClock, systemClock } from "./retry.ts";
+import { S3Calls } from "./s3_calls.ts";
+import { S3Eraser } from "./s3_erase.ts";
+import { isAnswer, isUncertain } from "./s3_errors.ts";
 import { type Answer, type ListPage, S3Requests } from "./s3_requests.ts";
 import { parseS3Url, type S3Location } from "./s3_url.ts";
-import type { ByteRange, Store, StoredObject, StoreProbe } from "./store.ts";
+import type { ByteRange, EraseOptions, Keys, Store, StoredObject, StoreProbe } from "./store.ts";
 import { tooLarge } from "./too_large.ts";
-
-const RETRY_PAUSES = { firstPauseMs: 200, pauseMsMax: 10_000 };
-/** For all pauses of one call together. */
-const PAUSES_MS_MAX = 15_000;
 
 /** The store of an `s3:` URL, as `parseS3Url` reads it. Nothing is sent yet. */
 export function openS3Store(url: URL, clock: RetryClock = systemClock): Store {
@@ -29,23 +26,23 @@ export function openS3Store(url: URL, clock: RetryClock = systemClock): Store {
  */
 class S3Store implements Store {
   readonly url: string;
-  readonly #location: S3Location;
   readonly #requests: S3Requests;
-  readonly #clock: RetryClock;
+  readonly #calls: S3Calls;
+  readonly #eraser: S3Eraser;
   /** Set once the server has refused a condition as unknown to it. */
   #conditionRefused = false;
 
   constructor(location: S3Location, clock: RetryClock) {
-    this.url = `s3://${location.bucket}/${location.prefix}`.replace(/\/$/, "");
-    this.#location = location;
     this.#requests = new S3Requests(location);
-    this.#clock = clock;
+    this.#calls = new S3Calls(location, clock);
+    this.#eraser = new S3Eraser(this.#requests, this.#calls);
+    this.url = this.#calls.url;
   }
 
   async put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void> {
     assertKey(key);
     const signal = options?.signal;
-    await this.#try({ action: "write", key, byteCount: body.length, signal }, () =>
+    await this.#calls.try({ action: "write", key, byteCount: body.length, signal }, () =>
       this.#requests.put({ key, body, ifAbsent: false, signal }),
     );
   }
@@ -53,7 +50,7 @@ class S3Store implements Store {
   async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
     if ((await this.head(key)) !== undefined) return false;
     let perhapsWritten = false;
-    return await this.#try({ action: "write", key, byteCount: body.length }, async () => {
+    return await this.#calls.try({ action: "write", key, byteCount: body.length }, async () => {
       try {
         const verdict = await this.#putOnCondition(key, body);
         if (verdict === "written") return true;
@@ -69,8 +66,8 @@ class S3Store implements Store {
   async get(key: string, options: { maxBytes: number }): Promise<Uint8Array | undefined> {
     assertKey(key);
     const { maxBytes } = options;
-    const refuse = (sizeBytes: number) => tooLarge(this.#place(key), sizeBytes, maxBytes);
-    const answer = await this.#find({ action: "read", key, byteCount: maxBytes }, () =>
+    const refuse = (sizeBytes: number) => tooLarge(this.#calls.place(key), sizeBytes, maxBytes);
+    const answer = await this.#calls.find({ action: "read", key, byteCount: maxBytes }, () =>
       this.#requests.get(key, { bytesMax: maxBytes, refuse }),
     );
     return answer?.bytes;
@@ -81,7 +78,7 @@ class S3Store implements Store {
     // HTTP has no way to ask for nothing.
     if (range.length === 0)
       return (await this.head(key)) === undefined ? undefined : new Uint8Array();
-    const answer = await this.#find({ action: "read", key, byteCount: range.length }, () =>
+    const answer = await this.#calls.find({ action: "read", key, byteCount: range.length }, () =>
       this.#readRange(key, range),
     );
     return answer?.bytes;
@@ -89,7 +86,7 @@ class S3Store implements Store {
 
   async head(key: string): Promise<number | undefined> {
     assertKey(key);
-    return await this.#find({ action: "read", key, byteCount: 0 }, async () => {
+    return await this.#calls.find({ action: "read", key }, async () => {
       try {
         return await this.#requests.head(key);
       } catch (error) {
@@ -106,13 +103,13 @@ class S3Store implements Store {
     let token: string | undefined;
     let previous = "";
     do {
-      const page: ListPage = await this.#try({ action: "list", key: prefix, byteCount: 0 }, () =>
+      const page: ListPage = await this.#calls.try({ action: "list", key: prefix }, () =>
         this.#requests.list(prefix, token),
       );
       // Names that are no keys are not ours: folder markers of other tools, for example.
       for (const object of page.objects.filter(({ key }) => isKey(key))) {
         if (compareKeys(previous, object.key) >= 0)
-          throw outOfOrder(this.#place(prefix), object.key);
+          throw outOfOrder(this.#calls.place(prefix), object.key);
         previous = object.key;
         yield object;
       }
@@ -122,7 +119,11 @@ class S3Store implements Store {
 
   async delete(key: string): Promise<void> {
     assertKey(key);
-    await this.#find({ action: "remove", key, byteCount: 0 }, () => this.#requests.delete(key));
+    await this.#calls.find({ action: "remove", key }, () => this.#requests.delete(key));
+  }
+
+  async erase(keys: Keys, options: EraseOptions = {}): Promise<void> {
+    await this.#eraser.erase(keys, options);
   }
 
   async probe(): Promise<StoreProbe> {
@@ -130,18 +131,18 @@ class S3Store implements Store {
     return await runProbe({
       put: async (key, body) => {
         const put = () => this.#requests.put({ key, body, ifAbsent: false });
-        versions.push(await this.#try({ action: "write", key, byteCount: 0 }, put));
+        versions.push(await this.#calls.try({ action: "write", key }, put));
       },
       get: (key) => this.get(key, { maxBytes: 4096 }),
       putOverExisting: async (key, body) =>
-        await this.#try({ action: "write", key, byteCount: 0 }, () =>
+        await this.#calls.try({ action: "write", key }, () =>
           this.#overwriteOnCondition(key, body, versions),
         ),
       // In a bucket that keeps versions a plain delete would leave all of them behind.
       delete: async (key) => {
         for (const version of versions) {
           const remove = () => this.#requests.delete(key, version);
-          await this.#find({ action: "remove", key, byteCount: 0 }, remove);
+          await this.#calls.find({ action: "remove", key }, remove);
         }
       },
     });
@@ -149,10 +150,6 @@ class S3Store implements Store {
 
   async close(): Promise<void> {
     this.#requests.close();
-  }
-
-  #place(key: string): string {
-    return `${this.url}/${key}`;
   }
 
   async #putOnCondition(key: string, body: Uint8Array): Promise<"written" | "exists"> {
@@ -197,41 +194,6 @@ class S3Store implements Store {
       throw error;
     }
   }
-
-  /** Like `#try`; undefined when there is no such object. */
-  async #find<T>(call: Call, work: () => Promise<T>): Promise<T | undefined> {
-    return await this.#try<T | undefined>(call, async () => {
-      try {
-        return await work();
-      } catch (error) {
-        if (isAnswer(error, "NoSuchKey") || isAnswer(error, "NoSuchVersion")) return undefined;
-        throw error;
-      }
-    });
-  }
-
-  /** One call with the one retry policy; failures leave it as `IbackupError`. */
-  async #try<T>(call: Call, work: () => Promise<T>): Promise<T> {
-    const { timeoutMs, attempts } = this.#location;
-    // A server that hangs may do so for two attempts; a third one would try the user's patience.
-    const totalMs = 2 * timeLimitMs(timeoutMs, call.byteCount) + PAUSES_MS_MAX;
-    const policy = { ...RETRY_PAUSES, attempts, totalMs };
-    const { signal } = call;
-    try {
-      return await retry(work, { policy, clock: this.#clock, isTransient, signal });
-    } catch (error) {
-      if (signal?.aborted && error === signal.reason) throw error;
-      throw s3Error(`Cannot ${call.action} "${this.#place(call.key)}"`, error);
-    }
-  }
-}
-
-interface Call {
-  action: "read" | "write" | "list" | "remove";
-  key: string;
-  /** How much there is to move, at most. */
-  byteCount: number;
-  signal?: AbortSignal | undefined;
 }
 
 function outOfOrder(place: string, key: string): IbackupError {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import { BadAnswer } from "./s3_errors.ts";
 import { isAws, type S3Location } from "./s3_url.ts";
@@ -30,7 +31,26 @@ export function createS3Client(location: S3Location): S3Client {
   }
   if (location.region !== undefined) config.region = location.region;
   if (location.endpoint !== undefined) config.endpoint = location.endpoint;
-  return new S3Client(config);
+  const client = new S3Client(config);
+  if (!isAws(location.endpoint)) sendMd5(client);
+  return client;
+}
+
+/** A body goes with Content-MD5, also where the SDK insists on one of its newer checksums. */
+function sendMd5(client: S3Client): void {
+  client.middlewareStack.add(
+    (next) => (args) => {
+      const { headers, body } = args.request as { headers: Record<string, string>; body: unknown };
+      if (typeof body !== "string" && !(body instanceof Uint8Array)) return next(args);
+      for (const name of Object.keys(headers)) {
+        if (/^x-amz-(sdk-)?checksum-/.test(name)) delete headers[name];
+      }
+      headers["content-md5"] = createHash("md5").update(body).digest("base64");
+      return next(args);
+    },
+    // After whatever else puts a checksum there, before the signature.
+    { step: "build", priority: "low", name: "ibackupMd5" },
+  );
 }
 
 /** Time limit of one attempt that moves `byteCount` bytes, in milliseconds. */

@@ -1,16 +1,18 @@
-import { createHash } from "node:crypto";
 import type { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
+  DeleteObjectsCommand,
+  GetBucketVersioningCommand,
   GetObjectCommand,
   type GetObjectCommandOutput,
   HeadObjectCommand,
   ListObjectsV2Command,
+  ListObjectVersionsCommand,
   PutObjectCommand,
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { createS3Client, timeLimitMs, withTimeLimit } from "./s3_client.ts";
-import { BadAnswer } from "./s3_errors.ts";
+import { BadAnswer, isTransient } from "./s3_errors.ts";
 import type { S3Location } from "./s3_url.ts";
 import type { ByteRange, StoredObject } from "./store.ts";
 
@@ -34,6 +36,37 @@ export interface ListPage {
   next: string | undefined;
 }
 
+/** What is to be removed: the object, or one version of it. */
+export interface Target {
+  key: string;
+  versionId?: string | undefined;
+}
+
+export interface ObjectVersion extends Required<Target> {
+  versionId: string;
+  /** It holds nothing, and hides what is older. */
+  isMarker: boolean;
+}
+
+export interface VersionPage {
+  /** Ascending by key; those of a key, newest first, but markers after the others. */
+  versions: ObjectVersion[];
+  /** Where the next page begins; undefined after the last. */
+  next: { key: string; versionId: string | undefined } | undefined;
+}
+
+export interface ObjectLock {
+  /** For people. */
+  mode: string;
+  until: Date | undefined;
+}
+
+/** Something that the server would not remove. */
+export interface Refusal extends Target {
+  /** As the SDK would have thrown it. */
+  error: unknown;
+}
+
 /**
  * The requests that ibackup makes of a bucket: one attempt each, with a time limit, and with
  * answers held against what was asked. Throws the SDK's errors and BadAnswer.
@@ -53,7 +86,6 @@ export class S3Requests {
       ...this.#target(key),
       Body: body,
       ContentLength: body.length,
-      ContentMD5: createHash("md5").update(body).digest("base64"),
       ...(ifAbsent ? { IfNoneMatch: "*" } : {}),
     });
     const limit = { milliseconds: this.#limitMs(body.length), signal };
@@ -111,16 +143,85 @@ export class S3Requests {
       ...(from === undefined ? {} : { ContinuationToken: from }),
     });
     const page = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
-    const objects = (page.Contents ?? []).map(({ Key = "", Size }) => {
-      if (!Key.startsWith(start + prefix) || Size === undefined) {
-        throw new BadAnswer("the list holds what was not asked");
+    const objects = (page.Contents ?? []).map(({ Key = "", Size, LastModified }) => {
+      if (!Key.startsWith(start + prefix) || Size === undefined || LastModified === undefined) {
+        throw new BadAnswer("the list holds what was not asked, or does not say what was");
       }
-      return { key: Key.slice(start.length), sizeBytes: Size };
+      const storedAtMs = LastModified.getTime();
+      return { key: Key.slice(start.length), sizeBytes: Size, storedAtMs };
     });
     if (page.IsTruncated === true && page.NextContinuationToken === undefined) {
       throw new BadAnswer("the list breaks off without a token to go on");
     }
     return { objects, next: page.IsTruncated === true ? page.NextContinuationToken : undefined };
+  }
+
+  /** Whether the bucket keeps versions, or has kept some. */
+  async keepsVersions(): Promise<boolean> {
+    const command = new GetBucketVersioningCommand({ Bucket: this.#location.bucket });
+    const answer = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
+    return answer.Status !== undefined;
+  }
+
+  async listVersions(prefix: string, from: VersionPage["next"]): Promise<VersionPage> {
+    const { bucket, prefix: start } = this.#location;
+    const command = new ListObjectVersionsCommand({
+      Bucket: bucket,
+      Prefix: start + prefix,
+      ...(from && { KeyMarker: start + from.key, VersionIdMarker: from.versionId }),
+    });
+    const page = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
+    const read = ({ Key = "", VersionId = "" }, isMarker: boolean): ObjectVersion => {
+      if (!Key.startsWith(start + prefix) || VersionId === "") {
+        throw new BadAnswer("the list of versions holds what was not asked");
+      }
+      return { key: Key.slice(start.length), versionId: VersionId, isMarker };
+    };
+    const versions = [
+      ...(page.Versions ?? []).map((one) => read(one, false)),
+      ...(page.DeleteMarkers ?? []).map((one) => read(one, true)),
+    ];
+    if (page.IsTruncated !== true) return { versions, next: undefined };
+    if (page.NextKeyMarker === undefined) {
+      throw new BadAnswer("the list of versions breaks off without saying where to go on");
+    }
+    const key = page.NextKeyMarker.slice(start.length);
+    return { versions, next: { key, versionId: page.NextVersionIdMarker } };
+  }
+
+  /** Removes up to 1,000. @returns What was refused for good. */
+  async deleteMany(targets: readonly Target[]): Promise<Refusal[]> {
+    const { bucket, prefix: start } = this.#location;
+    const command = new DeleteObjectsCommand({
+      Bucket: bucket,
+      Delete: {
+        Quiet: true,
+        Objects: targets.map(({ key, versionId }) => ({ Key: start + key, VersionId: versionId })),
+      },
+    });
+    const answer = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
+    const refusals = (answer.Errors ?? []).map(({ Key = "", VersionId, Code = "", Message }) => {
+      const error = Object.assign(new Error(Message ?? Code), {
+        name: Code,
+        $metadata: { httpStatusCode: Code === "InternalError" || Code === "SlowDown" ? 503 : 403 },
+      });
+      return { key: Key.slice(start.length), versionId: VersionId, error };
+    });
+    const lasting = refusals.filter(({ error }) => !/^NoSuch(Key|Version)$/.test(error.name));
+    const passing = lasting.find(({ error }) => isTransient(error));
+    if (passing) throw passing.error;
+    return lasting;
+  }
+
+  /** What keeps an object from being removed, if anything does. */
+  async lockOf(key: string, versionId?: string): Promise<ObjectLock | undefined> {
+    const version = versionId === undefined ? {} : { VersionId: versionId };
+    const command = new HeadObjectCommand({ ...this.#target(key), ...version });
+    const answer = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
+    const until = answer.ObjectLockRetainUntilDate;
+    if (answer.ObjectLockLegalHoldStatus === "ON") return { mode: "legal hold", until: undefined };
+    if (until === undefined) return undefined;
+    return { mode: `${answer.ObjectLockMode?.toLowerCase()} retention`, until };
   }
 
   close(): void {

@@ -1,9 +1,11 @@
+import type { IbackupError } from "../errors.ts";
+
 /**
  * Object storage, as little of it as ibackup needs. Keys are relative, `/`-separated,
  * `[A-Za-z0-9._-]` between the slashes, and never start with a dot or a slash.
  *
  * Every method retries what is worth retrying (one policy, here and nowhere above) and throws an
- * `IbackupError` that says what failed: STORE_UNREACHABLE, STORE_DENIED, STORE_FULL, IO.
+ * `IbackupError` that says what failed: STORE_UNREACHABLE, STORE_DENIED, STORE_FULL, LOCKED_OBJECT, IO.
  */
 export interface Store {
   /** For messages: `file:///backup` or `s3://bucket/prefix`. Holds no secret. */
@@ -36,8 +38,20 @@ export interface Store {
   /** All objects whose key starts with `prefix`, in ascending order of key. */
   list(prefix: string): AsyncIterable<StoredObject>;
 
-  /** Removes an object; absent is fine. */
+  /**
+   * Removes an object; absent is fine. A store that keeps versions only hides it: for what must go
+   * for good there is `erase`.
+   */
   delete(key: string): Promise<void>;
+
+  /**
+   * Removes objects with every version that the store keeps of them, many with each request, in no
+   * particular order; absent is fine. Resolves when they stay removed whatever happens. An object
+   * whose retention has not ended stays as it is, and the others go all the same.
+   *
+   * @throws IbackupError LOCKED_OBJECT for the first of those, at the end (see `onLocked`).
+   */
+  erase(keys: Keys, options?: EraseOptions): Promise<void>;
 
   /** What this store honours here, found by trying it. For `doctor`. Leaves nothing behind. */
   probe(): Promise<StoreProbe>;
@@ -53,6 +67,26 @@ export interface ByteRange {
 export interface StoredObject {
   key: string;
   sizeBytes: number;
+  /**
+   * When it was put last, in milliseconds since 1970 by the clock of the store. To be held only
+   * against other times of the same store.
+   */
+  storedAtMs: number;
+}
+
+export type Keys = Iterable<string> | AsyncIterable<string>;
+
+export interface EraseOptions {
+  signal?: AbortSignal | undefined;
+  /** Told of each object that its retention protects, with LOCKED_OBJECT. */
+  onLocked?: ((locked: LockedObject) => void) | undefined;
+}
+
+export interface LockedObject {
+  key: string;
+  /** Undefined where the store does not say: no right to ask, or a legal hold. */
+  until: Date | undefined;
+  error: IbackupError;
 }
 
 export interface StoreProbe {

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { IbackupError } from "../../src/errors.ts";
 import type { Store, StoredObject } from "../../src/store/store.ts";
+import { collect } from "../support/collect.ts";
 
 const MIB = 1024 * 1024;
 const WRITERS = 32;
@@ -103,11 +104,36 @@ export function describeStoreContract(name: string, open: () => Promise<Store>):
       expect(await listed(store, "gone/")).toEqual([]);
     });
 
+    test("erases many objects, those that are not there too", async () => {
+      const keys = Array.from({ length: 1203 }, (_, number) => `many/${number % 3}/${number}`);
+      for (const key of keys.slice(0, 30)) await store.put(key, new Uint8Array(1));
+      await store.put("many/1/kept", new Uint8Array(1));
+      await store.put("many/1/1", new Uint8Array(1));
+      await store.erase(keys);
+      expect((await listed(store, "many/")).map(({ key }) => key)).toEqual(["many/1/kept"]);
+      await store.erase([]);
+      await store.erase(oneByOne(["many/1/kept"]));
+      expect(await listed(store, "many/")).toEqual([]);
+    });
+
+    test("tells by its own clock when an object was put last", async () => {
+      for (const key of ["when/a", "when/b", "when/c"]) {
+        await store.put(key, new Uint8Array(1));
+        await new Promise((resolve) => setTimeout(resolve, 1100));
+      }
+      await store.put("when/a", new Uint8Array(1));
+      const times = new Map((await stored(store, "when/")).map((it) => [it.key, it.storedAtMs]));
+      const order = ["when/b", "when/c", "when/a"].map((key) => times.get(key) ?? 0);
+      expect(order).toEqual(order.toSorted((left, right) => left - right));
+      expect(new Set(order).size).toBe(3);
+      expect(Math.abs((order[2] ?? 0) - Date.now())).toBeLessThan(60_000);
+    });
+
     test("puts if absent only once", async () => {
       expect(await store.putIfAbsent("once", new Uint8Array([1]))).toBe(true);
       expect(await store.putIfAbsent("once", new Uint8Array([2]))).toBe(false);
       expect(await bytesOf(store, "once")).toEqual([1]);
-      await store.delete("once");
+      await store.erase(["once"]);
       expect(await store.putIfAbsent("once", new Uint8Array([3]))).toBe(true);
     });
 
@@ -139,6 +165,7 @@ export function describeStoreContract(name: string, open: () => Promise<Store>):
           () => store.getRange(key, { offset: 0, length: 1 }),
           () => store.head(key),
           () => store.delete(key),
+          () => store.erase([key]),
         ]) {
           const error: unknown = await refused().catch((reason) => reason);
           expect(error).toBeInstanceOf(Error);
@@ -164,10 +191,21 @@ export function describeStoreContract(name: string, open: () => Promise<Store>):
   });
 }
 
-export async function listed(store: Store, prefix: string): Promise<StoredObject[]> {
-  const objects: StoredObject[] = [];
-  for await (const object of store.list(prefix)) objects.push(object);
-  return objects;
+/** What is listed, without the times. */
+export async function listed(
+  store: Store,
+  prefix: string,
+): Promise<Omit<StoredObject, "storedAtMs">[]> {
+  const objects = await stored(store, prefix);
+  return objects.map(({ key, sizeBytes }) => ({ key, sizeBytes }));
+}
+
+async function stored(store: Store, prefix: string): Promise<StoredObject[]> {
+  return await collect(store.list(prefix));
+}
+
+async function* oneByOne(keys: string[]): AsyncGenerator<string> {
+  yield* keys;
 }
 
 export async function bytesOf(store: Store, key: string): Promise<number[]> {

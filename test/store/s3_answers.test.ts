@@ -230,7 +230,8 @@ describe("The S3 store reads", () => {
 
 describe("The S3 store lists", () => {
   function page(keys: string[], token?: string): Answer {
-    const contents = keys.map((key) => `<Contents><Key>${key}</Key><Size>1</Size></Contents>`);
+    const facts = "<Size>1</Size><LastModified>2026-11-22T12:00:00.000Z</LastModified>";
+    const contents = keys.map((key) => `<Contents><Key>${key}</Key>${facts}</Contents>`);
     const more =
       token === undefined ? "" : `<NextContinuationToken>${token}</NextContinuationToken>`;
     const truncation = `<IsTruncated>${token !== undefined}</IsTruncated>${more}`;

@@ -9,7 +9,9 @@ import { promisify } from "node:util";
 import {
   CreateBucketCommand,
   ListObjectVersionsCommand,
+  type ObjectLockRetentionMode,
   PutBucketVersioningCommand,
+  PutObjectLockConfigurationCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
 
@@ -24,7 +26,11 @@ export interface Ceph {
   endpoint: string;
   /** `s3://bucket/prefix?endpoint=...`, for `--repo`. */
   url(bucket: string, parameters?: Record<string, string>): string;
-  createBucket(name: string, options?: { versioned?: boolean }): Promise<void>;
+  createBucket(name: string, options?: BucketOptions): Promise<void>;
+  /** From now on. */
+  keepVersions(bucket: string): Promise<void>;
+  /** From now on, for a day, what is put into a bucket with object lock. */
+  retainByDefault(bucket: string, mode: ObjectLockRetentionMode): Promise<void>;
   /** Keys of all versions of all objects, delete markers included. */
   versions(bucket: string): Promise<string[]>;
   /** `radosgw-admin`; throws when it fails. */
@@ -33,6 +39,12 @@ export interface Ceph {
   killGateway(): Promise<void>;
   startGateway(gatewayArguments?: string): Promise<void>;
   stop(): void;
+}
+
+export interface BucketOptions {
+  versioned?: boolean;
+  /** With object lock, which keeps versions. No retention unless a put asks for one. */
+  locked?: boolean;
 }
 
 /** What the SDK's usual chain finds in the environment of a process that may use this Ceph. */
@@ -68,7 +80,9 @@ export async function startCeph(): Promise<Ceph> {
 }
 
 /** What ibackup itself never does: make buckets, and look at old versions. */
-function bucketTools(endpoint: string): Pick<Ceph, "createBucket" | "versions"> {
+function bucketTools(
+  endpoint: string,
+): Pick<Ceph, "createBucket" | "keepVersions" | "retainByDefault" | "versions"> {
   const credentials = { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY };
   const client = new S3Client({
     endpoint,
@@ -79,10 +93,21 @@ function bucketTools(endpoint: string): Pick<Ceph, "createBucket" | "versions"> 
   });
   return {
     async createBucket(name, options = {}) {
-      await client.send(new CreateBucketCommand({ Bucket: name }));
-      if (options.versioned !== true) return;
+      const { versioned = false, locked = false } = options;
+      const lock = { ObjectLockEnabledForBucket: locked };
+      await client.send(new CreateBucketCommand({ Bucket: name, ...lock }));
+      if (versioned) await this.keepVersions(name);
+    },
+    async keepVersions(bucket) {
       const VersioningConfiguration = { Status: "Enabled" as const };
-      await client.send(new PutBucketVersioningCommand({ Bucket: name, VersioningConfiguration }));
+      const command = { Bucket: bucket, VersioningConfiguration };
+      await client.send(new PutBucketVersioningCommand(command));
+    },
+    async retainByDefault(bucket, mode) {
+      const Rule = { DefaultRetention: { Mode: mode, Days: 1 } };
+      const ObjectLockConfiguration = { ObjectLockEnabled: "Enabled" as const, Rule };
+      const command = { Bucket: bucket, ObjectLockConfiguration };
+      await client.send(new PutObjectLockConfigurationCommand(command));
     },
     async versions(bucket) {
       const page = await client.send(new ListObjectVersionsCommand({ Bucket: bucket }));

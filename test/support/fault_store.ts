@@ -1,5 +1,13 @@
 import { IbackupError } from "../../src/errors.ts";
-import type { ByteRange, Store, StoredObject, StoreProbe } from "../../src/store/store.ts";
+import type {
+  ByteRange,
+  EraseOptions,
+  Keys,
+  Store,
+  StoredObject,
+  StoreProbe,
+} from "../../src/store/store.ts";
+import { collect } from "./collect.ts";
 
 /**
  * What happens to the chosen call:
@@ -67,6 +75,11 @@ export class FaultStore implements Store {
 
   async delete(key: string): Promise<void> {
     await this.#run({ call: "delete", key }, () => this.#inner.delete(key));
+  }
+
+  async erase(keys: Keys, options?: EraseOptions): Promise<void> {
+    const all = await collect(keys);
+    await this.#run({ call: "erase", key: all.join(" ") }, () => this.#inner.erase(all, options));
   }
 
   async probe(): Promise<StoreProbe> {

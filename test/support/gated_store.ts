@@ -1,4 +1,12 @@
-import type { ByteRange, Store, StoredObject, StoreProbe } from "../../src/store/store.ts";
+import type {
+  ByteRange,
+  EraseOptions,
+  Keys,
+  Store,
+  StoredObject,
+  StoreProbe,
+} from "../../src/store/store.ts";
+import { collect } from "./collect.ts";
 
 /** Several users of one store, whose calls are let through one at a time. */
 export class Gate {
@@ -149,6 +157,12 @@ class GatedStore implements Store {
   async delete(key: string): Promise<void> {
     await this.#turn(key);
     await this.#inner.delete(key);
+  }
+
+  async erase(keys: Keys, options?: EraseOptions): Promise<void> {
+    const all = await collect(keys);
+    await this.#turn(all[0] ?? "");
+    await this.#inner.erase(all, options);
   }
 
   async probe(): Promise<StoreProbe> {

@@ -1,22 +1,35 @@
 import { assertKey, assertPrefix, compareKeys } from "../../src/store/key.ts";
-import type { ByteRange, Store, StoredObject, StoreProbe } from "../../src/store/store.ts";
+import type {
+  ByteRange,
+  EraseOptions,
+  Keys,
+  Store,
+  StoredObject,
+  StoreProbe,
+} from "../../src/store/store.ts";
 import { tooLarge } from "../../src/store/too_large.ts";
 
 /** A store in a Map: the obviously right one, and fast. */
 export class MemoryStore implements Store {
   readonly url = "memory://test";
   readonly objects = new Map<string, Uint8Array>();
+  /** When each object was put; one that a test has set in `objects` counts as very old. */
+  readonly storedAtMs = new Map<string, number>();
+  /** The clock of the store. */
+  now: () => number = Date.now;
 
   async put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void> {
     assertKey(key);
     options?.signal?.throwIfAborted();
     this.objects.set(key, body.slice());
+    this.storedAtMs.set(key, this.now());
   }
 
   async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
     assertKey(key);
     if (this.objects.has(key)) return false;
     this.objects.set(key, body.slice());
+    this.storedAtMs.set(key, this.now());
     return true;
   }
 
@@ -43,13 +56,22 @@ export class MemoryStore implements Store {
     assertPrefix(prefix);
     for (const key of [...this.objects.keys()].sort(compareKeys)) {
       const body = this.objects.get(key);
-      if (key.startsWith(prefix) && body) yield { key, sizeBytes: body.length };
+      const storedAtMs = this.storedAtMs.get(key) ?? 0;
+      if (key.startsWith(prefix) && body) yield { key, sizeBytes: body.length, storedAtMs };
     }
   }
 
   async delete(key: string): Promise<void> {
     assertKey(key);
     this.objects.delete(key);
+    this.storedAtMs.delete(key);
+  }
+
+  async erase(keys: Keys, options: EraseOptions = {}): Promise<void> {
+    for await (const key of keys) {
+      options.signal?.throwIfAborted();
+      await this.delete(key);
+    }
   }
 
   async probe(): Promise<StoreProbe> {
