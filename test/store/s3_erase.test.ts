@@ -102,7 +102,8 @@ describe("The S3 store erases", () => {
         .map(([key, code]) => `<Error><Key>${key}</Key><Code>${code}</Code></Error>`)
         .join("")}</DeleteResult>`,
     );
-  const calls = (): string[] => fake.seen.map(({ method, path }) => `${method} ${path}`);
+  const calls = (): string[] =>
+    fake.seen.map(({ method, path }) => `${method} ${path}`.replace(/=$/, ""));
 
   test("with one request for many, and with MD5 instead of newer checksums", async () => {
     await erase([NO_VERSIONS, errors()]);
