@@ -18,6 +18,15 @@ export class MemoryStore implements Store {
   /** The clock of the store. */
   now: () => number = Date.now;
 
+  /** Another one with the same objects; from now on each goes its own way. */
+  copy(): MemoryStore {
+    const copy = new MemoryStore();
+    for (const [key, body] of this.objects) copy.objects.set(key, body);
+    for (const [key, time] of this.storedAtMs) copy.storedAtMs.set(key, time);
+    copy.now = this.now;
+    return copy;
+  }
+
   async put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void> {
     assertKey(key);
     options?.signal?.throwIfAborted();
