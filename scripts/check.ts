@@ -17,7 +17,8 @@ interface Check {
 /** Where Debian keeps the headers of one architecture. */
 const MULTIARCH: Record<string, string> = { x64: "x86_64-linux-gnu", arm64: "aarch64-linux-gnu" };
 
-const cFiles = globSync("{bpf,helper}/*.{c,h}").sort();
+const testFiles = globSync("test/support/*.c").sort();
+const cFiles = [...globSync("{bpf,helper}/*.{c,h}").sort(), ...testFiles];
 const helperFiles = globSync("helper/*.c").sort();
 const bpfFiles = globSync("bpf/*.bpf.c").sort();
 const shellScripts = [
@@ -63,7 +64,7 @@ const CHECKS: Check[] = [
   },
   {
     name: "c clang-tidy helper",
-    command: ["clang-tidy-14", "--quiet", ...helperFiles, "--", ...HELPER_FLAGS],
+    command: ["clang-tidy-14", "--quiet", ...helperFiles, ...testFiles, "--", ...HELPER_FLAGS],
   },
   {
     name: "c clang-tidy bpf",
