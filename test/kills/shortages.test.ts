@@ -105,8 +105,8 @@ describe.runIf(canTrack())("a flush", () => {
       scribble(5);
       expectNextFlushWhole();
       site.must("track", "stop");
-      site.must("track", "start", source);
       scribble(5);
+      site.must("track", "start", source);
       expect(site.flush(source).gapCheck.verdict).toBe("compared");
       site.restore("latest", target);
       expect(firstDifference(source, target)).toBe("");
