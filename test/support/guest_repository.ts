@@ -1,11 +1,11 @@
 /** The disk on which a guest keeps its repository: this machine looks into it between two boots. */
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { guestDisk } from "./guest.ts";
 import { type Machine, run } from "./machine.ts";
 import { ibackup, ibackupJson } from "./program.ts";
 
 /** Where the guest's scripts keep the repository on its disk. */
-const FOLDER = "backups";
+export const FOLDER = "backups";
 
 export class RepositoryDisk {
   readonly image: string;
@@ -17,25 +17,38 @@ export class RepositoryDisk {
     run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", this.image);
   }
 
-  /**
-   * Mounts a copy of the disk as it is now, which replays the journal of its file system, and gives
-   * the copy's repository. The guest finds its disk as it has left it.
-   */
+  /** Looks into a copy of the disk as it is now: the guest finds its disk as it has left it. */
   look<T>(work: (repository: GuestRepository) => T): T {
     const copy = this.#machine.path("repository-copy.img");
     run("cp", "--sparse=always", this.image, copy);
-    const device = this.#machine.attach(copy);
     try {
-      const folder = this.#machine.mount(device);
-      try {
-        return work(new GuestRepository(this.#machine, `file://${folder}/${FOLDER}`));
-      } finally {
-        this.#machine.unmount(folder);
-      }
+      return lookInto(this.#machine, { image: copy, folder: FOLDER }, work);
     } finally {
-      run("losetup", "-d", device);
       rmSync(copy);
     }
+  }
+}
+
+/**
+ * Mounts an image, which replays the journal of its file system, and gives the repository in it.
+ *
+ * @param place The image, and the folder of the repository in it.
+ */
+export function lookInto<T>(
+  machine: Machine,
+  place: { image: string; folder: string },
+  work: (repository: GuestRepository) => T,
+): T {
+  const device = machine.attach(place.image);
+  try {
+    const mountpoint = machine.mount(device);
+    try {
+      return work(new GuestRepository(machine, `file://${mountpoint}/${place.folder}`));
+    } finally {
+      machine.unmount(mountpoint);
+    }
+  } finally {
+    run("losetup", "-d", device);
   }
 }
 
@@ -47,6 +60,11 @@ export class GuestRepository {
   constructor(machine: Machine, url: string) {
     this.#machine = machine;
     this.#env = { IBACKUP_REPO: url };
+  }
+
+  /** False when `init` has not ended. */
+  exists(): boolean {
+    return existsSync(`${this.#env.IBACKUP_REPO.slice("file://".length)}/repository`);
   }
 
   /** Oldest first. */
