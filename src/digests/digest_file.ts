@@ -15,7 +15,7 @@ import { createHmac } from "node:crypto";
 import { assert } from "../errors.ts";
 import type { Digester } from "./digester.ts";
 import type { CacheFile } from "./files.ts";
-import { isFilledWith, PAGE_BLOCKS, PAGE_BYTES } from "./page.ts";
+import { isFilledWith, newPage, PAGE_BLOCKS, PAGE_BYTES } from "./page.ts";
 
 export interface DiskShape {
   blockBytes: number;
@@ -93,7 +93,7 @@ export class DigestFile {
   page(pageIndex: number): Uint8Array | undefined {
     const entry = this.#entry(pageIndex);
     if (entry === UNKNOWN) return undefined;
-    const page = new Uint8Array(PAGE_BYTES);
+    const page = newPage();
     if (entry === ZEROES) return page;
     this.#file.readAt(page, this.#offsetOf(pageIndex));
     return this.#seal.digester.page(page, pageIndex) === entry ? page : undefined;

@@ -3,6 +3,7 @@
  *
  * An entry is the digest of a block: 0 for a block of zeroes, all ones where it is not known.
  */
+import { noteDiscarded } from "../runtime/memory.ts";
 import { DIGEST_BYTES } from "./digester.ts";
 
 export const PAGE_BYTES = 4096;
@@ -12,7 +13,13 @@ export const PAGE_BLOCKS = PAGE_BYTES / DIGEST_BYTES;
 const ALL_ONES = 2 ** 32 - 1;
 
 export function unknownPage(): Uint8Array {
-  return new Uint8Array(PAGE_BYTES).fill(0xff);
+  return newPage().fill(0xff);
+}
+
+/** A page of zeroes. No page is kept for long. */
+export function newPage(): Uint8Array {
+  noteDiscarded(PAGE_BYTES);
+  return new Uint8Array(PAGE_BYTES);
 }
 
 /** True when one of the first entries is not known. */
