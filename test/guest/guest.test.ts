@@ -5,13 +5,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EXIT_STATUS } from "../../src/errors.ts";
-import {
-  type GuestOptions,
-  guestDisk,
-  RESULT_FUNCTION,
-  resultsOf,
-  runGuest,
-} from "../support/guest.ts";
+import { type GuestOptions, guestDisk, resultsOf, runGuest } from "../support/guest.ts";
 import { digestOf, Machine } from "../support/machine.ts";
 import type { Flushed } from "../support/program.ts";
 
@@ -34,8 +28,6 @@ interface Status {
  * device of two segments in the wrong order.
  */
 const SCRIPT = `
-set -euo pipefail
-${RESULT_FUNCTION}
 export IBACKUP_REPO=file:///mnt/repo
 mkdir -p /mnt/repo /mnt/disk /mnt/buffer /mnt/linear
 mount -t tmpfs -o mode=700 tmpfs /mnt/repo

@@ -24,7 +24,6 @@ const LAST_SECTOR = DISK_BYTES / 512 - 1;
 const BACKUPS = 4;
 
 const SCRIPT = `
-set -euo pipefail
 export IBACKUP_REPO=file:///mnt/repository/${FOLDER}
 mkdir -p /mnt/repository
 mount -t ext4 /dev/vdb /mnt/repository

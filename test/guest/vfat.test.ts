@@ -1,6 +1,6 @@
 /** vfat, mounted: the kernel of a test machine may not have it, Debian's has. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { guestDisk, RESULT_FUNCTION, resultsOf, runGuest } from "../support/guest.ts";
+import { guestDisk, resultsOf, runGuest } from "../support/guest.ts";
 import { digestOf, Machine, run } from "../support/machine.ts";
 import type { Flushed } from "../support/program.ts";
 
@@ -8,8 +8,6 @@ const MiB = 1 << 20;
 
 /** vda and vdb: the disk and its restore. Busybox's dd knows no O_DIRECT. */
 const SCRIPT = `
-set -euo pipefail
-${RESULT_FUNCTION}
 export IBACKUP_REPO=file:///mnt/repo
 mkdir -p /mnt/repo /mnt/disk
 mount -t tmpfs -o mode=700 tmpfs /mnt/repo

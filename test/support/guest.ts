@@ -1,10 +1,11 @@
 /** A Debian kernel in QEMU, for what the kernel of this machine does not have. */
 import { spawnSync } from "node:child_process";
-import { truncateSync, writeFileSync } from "node:fs";
+import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Machine } from "./machine.ts";
 
 const GUEST = join(import.meta.dirname, "../../scripts/guest");
+const FUNCTIONS = readFileSync(join(import.meta.dirname, "guest.sh"), "utf8");
 
 export interface GuestOptions {
   kernel?: "6.1" | "5.10";
@@ -27,10 +28,10 @@ export interface LoggedDisk {
   writeLog: string;
 }
 
-/** Runs a script in a guest to its end, or to the time limit. */
+/** Runs a script, after guest.sh, in a guest to its end, or to the time limit. */
 export function runGuest(machine: Machine, script: string, options: GuestOptions = {}) {
   const path = machine.path("guest.sh");
-  writeFileSync(path, script);
+  writeFileSync(path, `${FUNCTIONS}\n${script}`);
   const { status, stdout, stderr, error } = spawnSync(GUEST, [...argumentsOf(options), path], {
     encoding: "utf8",
     maxBuffer: 64 << 20,
@@ -64,17 +65,7 @@ export function guestDisk(machine: Machine, name: string, sizeBytes: number): st
   return path;
 }
 
-/** For scripts: `result NAME COMMAND...` prints a line that `resultsOf` finds. */
-export const RESULT_FUNCTION = `
-result() {
-  name=$1
-  shift
-  document=$("$@")
-  echo "result $name $(echo "$document" | tr -d '\\n')"
-}
-`;
-
-/** The JSON documents that a script has printed with `result`, by name. */
+/** The JSON documents that a script has printed with `result NAME COMMAND...`, by name. */
 export function resultsOf(output: string): Map<string, unknown> {
   const lines = output.matchAll(/^result (\S+) (.*)$/gm);
   return new Map([...lines].map(([, name = "", text = ""]) => [name, JSON.parse(text)]));
