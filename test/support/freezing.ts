@@ -13,8 +13,10 @@ const SAFETY_SECONDS = 60;
 /**
  * Thaws the file systems when the machine closes, when this process ends, however it does, and at the
  * latest after a minute. To be called after they were mounted: what is undone before is unmounted.
+ *
+ * @returns Thaws them now. A test that takes longer arranges the thaw of each freeze anew.
  */
-export function arrangeThaw(machine: Machine, ...folders: string[]): void {
+export function arrangeThaw(machine: Machine, ...folders: string[]): () => Promise<void> {
   const thawAll = 'for folder; do fsfreeze --unfreeze "$folder" & done; wait';
   const script = `timeout ${SAFETY_SECONDS} cat >/dev/null; ${thawAll}`;
   const process = spawn("sh", ["-c", script, "sh", ...folders], {
@@ -23,6 +25,11 @@ export function arrangeThaw(machine: Machine, ...folders: string[]): void {
   });
   process.unref();
   machine.onClose(() => process.stdin.end());
+  const ended = once(process, "exit");
+  return async () => {
+    process.stdin.end();
+    await ended;
+  };
 }
 
 /** A write by a process of its own; what it tells is whether the file system is frozen. */
