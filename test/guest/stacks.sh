@@ -2,8 +2,6 @@
 #
 # vda: two partitions, the second one raw. vdb: LVM. vdc: crypt. vdd: thin. vde, vdf: raid 1.
 # vdg: linear. vdh: the repository. vdi: copies that are no business of ibackup's.
-# Sourced by busybox's shell; `/bin/NAME` is a program of the machine that runs the tests.
-set -euo pipefail
 
 export IBACKUP_REPO=file:///mnt/repository/backups
 devices="/dev/vda /dev/vdb /dev/mapper/vg-data /dev/mapper/crypt /dev/mapper/thin /dev/md0 /dev/mapper/linear"
@@ -11,14 +9,6 @@ devices="/dev/vda /dev/vdb /dev/mapper/vg-data /dev/mapper/crypt /dev/mapper/thi
 mounted="/dev/vda1 /dev/mapper/vg-data /dev/mapper/crypt /dev/mapper/thin /dev/md0 /dev/mapper/linear"
 file_system_size=16M
 key=$(printf '%064d' 0 | tr 0 7)
-
-# result NAME COMMAND...: prints a line that `resultsOf` finds.
-result() {
-  name=$1
-  shift
-  document=$("$@")
-  echo "result $name $(echo "$document" | tr -d '\n')"
-}
 
 # There is no udev here.
 lvm() {
@@ -185,11 +175,26 @@ write_raw_all() {
   done
 }
 
-# copy_all ROUND: every 32 MiB of vdi one device, 256 MiB a round.
+# copy ROUND DEVICE: every 32 MiB of vdi one device, 256 MiB a round. A file, so that hooks find it.
+cat >/run/copy <<COPY
+place=\$((\$1 * 256))
+for device in $devices; do
+  [ "\$device" != "\$2" ] || break
+  place=\$((place + 32))
+done
+/bin/dd if="\$2" of=/dev/vdi bs=1M seek=\$place iflag=direct oflag=direct conv=notrunc
+COPY
+
+# copy_all ROUND
 copy_all() {
-  place=$(($1 * 256))
-  for device in $devices; do
-    /bin/dd if="$device" of=/dev/vdi bs=1M seek=$place iflag=direct oflag=direct conv=notrunc
-    place=$((place + 32))
-  done
+  for device in $devices; do sh /run/copy "$1" "$device"; done
+}
+
+# All devices, each as it stands still while its file system is written to.
+flush_frozen() {
+  ibackup flush $devices --json $frozen --frozen 'sh /run/copy 2 "$IBACKUP_DEVICE"'
+}
+
+folders_of_all() {
+  for device in $mounted; do folder_of "$device"; done
 }

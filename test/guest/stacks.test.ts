@@ -34,7 +34,9 @@ result base ibackup flush $devices --json
 mount_all
 fill_all
 change_all 1
-result mounted ibackup flush $devices --json
+start_writing $(folders_of_all)
+result frozen flush_frozen
+stop_writing
 unmount_all
 write_raw_all
 result raw ibackup flush $devices --json
@@ -73,7 +75,7 @@ type Flushes = Map<string, Flushed & { device: string; disk: string }>;
 const machine = new Machine();
 const names = ["vda", "vdb", "vdc", "vdd", "vde", "vdf", "vdg"];
 const sources = names.map((name) => guestDisk(machine, name, 24 * MiB));
-const copies = guestDisk(machine, "copies", 512 * MiB);
+const copies = guestDisk(machine, "copies", 3 * 256 * MiB);
 let repository: RepositoryDisk;
 
 function boot(script: string, kernel: "6.1" | "5.10" = "6.1"): Map<string, Flushes> {
@@ -90,7 +92,11 @@ function boot(script: string, kernel: "6.1" | "5.10" = "6.1"): Map<string, Flush
 }
 
 /** Holds the restored backups of one round of flushes against the guest's copies of it. */
-function expectRestored(flushes: Flushes | undefined, round: number): void {
+function expectRestored(
+  flushes: Flushes | undefined,
+  round: number,
+  check?: (device: string, restored: string) => void,
+): void {
   repository.look((opened) => {
     for (const [index, device] of DEVICES.entries()) {
       const { backupId = "" } = flushes?.get(`/dev/${device}`) ?? {};
@@ -98,9 +104,18 @@ function expectRestored(flushes: Flushes | undefined, round: number): void {
       const place = (256 * round + 32 * index) * MiB;
       const cmp = `cmp --ignore-initial=0:${place} --bytes=$(stat -c %s '${restored}')`;
       expect(shell(`${cmp} '${restored}' '${copies}' || true`), device).toBe("");
+      check?.(device, restored);
       run("rm", restored);
     }
   });
+}
+
+/** Its file system is as after an unmount. Under LVM it lies in two pieces. */
+function expectClean(device: string, restored: string): void {
+  if (device === "vdb") return;
+  const image = device === "vda" ? `${restored}?offset=${MiB}` : restored;
+  expect(run("dumpe2fs", "-h", image), device).not.toContain("needs_recovery");
+  run("e2fsck", "-fn", image);
 }
 
 describe("stacked devices", () => {
@@ -117,7 +132,7 @@ describe("stacked devices", () => {
   afterAll(() => machine.close());
 
   test.each(DEVICES)("/dev/%s is tracked while it is mounted, and raw", (device) => {
-    for (const name of ["mounted", "raw"]) {
+    for (const name of ["frozen", "raw"]) {
       const flushed = first.get(name)?.get(`/dev/${device}`);
       expect(flushed, name).toMatchObject({
         type: "incremental",
@@ -129,6 +144,17 @@ describe("stacked devices", () => {
 
   test("come back byte for byte", () => {
     expectRestored(first.get("raw"), 0);
+  });
+
+  test("come back as they were in the instant of the freeze", () => {
+    const flushes = first.get("frozen");
+    for (const device of DEVICES) {
+      expect(flushes?.get(`/dev/${device}`)).toMatchObject({
+        consistency: "frozen",
+        fileSystems: [{ fileSystem: "ext4", outcome: "frozen" }],
+      });
+    }
+    expectRestored(flushes, 2, expectClean);
   });
 
   test("are compared after another kernel has written to them, and come back all the same", () => {
