@@ -16,6 +16,9 @@ export interface DigestRecorder {
   add(extent: BlockExtent, bytes: Uint8Array): void;
   /** Like `add` with blocks of zeroes. */
   addZero(extent: BlockExtent): void;
+  /** No file is touched until `release`, whatever is added: digests wait in memory. */
+  hold(): void;
+  release(): void;
   /** To be called when the backup exists. */
   commit(backupId: string): Promise<void>;
   /** The backup will not be. Does nothing after `commit`. */
@@ -28,6 +31,7 @@ export class CacheRecorder implements DigestRecorder {
   readonly #parent: DescribedBackup | undefined;
   readonly #draft: DigestDraft;
   readonly #draftPath: string;
+  #held: { extent: BlockExtent; digests: Uint8Array | "zeroes" }[] | undefined;
   #isOver = false;
 
   constructor(place: CachePlace, shape: DiskShape, parent: DescribedBackup | undefined) {
@@ -43,16 +47,29 @@ export class CacheRecorder implements DigestRecorder {
     assert(bytes.length === blockCount * blockBytes, "the bytes are those of the extent");
     this.#unlessOver(() => {
       const digests = this.#place.seal.digester.blocks(bytes, blockBytes);
-      this.#draft.set({ firstBlock, blockCount }, digests);
+      this.#set({ firstBlock, blockCount }, digests);
     });
   }
 
   addZero(extent: BlockExtent): void {
-    this.#unlessOver(() => this.#draft.set(extent, "zeroes"));
+    this.#unlessOver(() => this.#set(extent, "zeroes"));
+  }
+
+  hold(): void {
+    this.#held ??= [];
+  }
+
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    this.#unlessOver(() => {
+      for (const { extent, digests } of held) this.#draft.set(extent, digests);
+    });
   }
 
   async commit(backupId: string): Promise<void> {
     if (this.#isOver) return;
+    assert(this.#held === undefined, "all that was held back was released");
     try {
       await this.#commit(backupId);
       this.#end();
@@ -92,6 +109,11 @@ export class CacheRecorder implements DigestRecorder {
       await turns.next();
     }
     await file.seal(backupId);
+  }
+
+  #set(extent: BlockExtent, digests: Uint8Array | "zeroes"): void {
+    if (this.#held === undefined) this.#draft.set(extent, digests);
+    else this.#held.push({ extent, digests });
   }
 
   #unlessOver(work: () => void): void {

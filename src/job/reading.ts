@@ -23,6 +23,8 @@ import { RestMemory } from "./rest_memory.ts";
 
 /** For what is read while frozen. */
 const MEMORY_BYTES = 64 << 20;
+/** Free before the next freeze: more than is read in one that is not the last. */
+const ROOM_BYTES = 16 << 20;
 /** How long the writers run after a freeze that was meant to be the last. */
 const THAWED_MS = 50;
 
@@ -186,6 +188,9 @@ class TrackedReading {
 
   async #freeze(step: FreezeStep): Promise<Reached | undefined> {
     const { blocks } = this.#rest.work;
+    // In a brake what was read before goes on to be packed: only writing has to wait.
+    if (step.kind === "freeze") this.#memory.hold();
+    else this.#memory.release();
     const window = await this.#readFrozen();
     const reached = this.#reachedBy(window);
     if (reached !== undefined) {
@@ -236,12 +241,12 @@ class TrackedReading {
     return { consistency: "quiet", shortfall, capturedAt };
   }
 
-  /** Thaws are over: hands over what was read, and lets the writers of the disk go on for a while. */
+  /** Lets the writers of the disk go on for a while, and our uploads. */
   async #letRun(thawedMs: number): Promise<void> {
     this.#openUp();
     this.#memory.release();
     await new Promise((resolve) => setTimeout(resolve, thawedMs));
-    await this.#memory.roomFor(MEMORY_BYTES / 2);
+    await this.#memory.roomFor(ROOM_BYTES);
     await this.#standStill();
   }
 
@@ -276,9 +281,9 @@ class TrackedReading {
 
   /** Nothing of ours is written from here on. */
   async #standStill(): Promise<void> {
-    const { writer, lease } = this.#flush;
+    const { writer, lease, digests } = this.#flush;
     this.#standsStill = true;
-    await this.#memory.hold();
+    digests?.hold();
     await writer.quiesce();
     await lease.pause();
   }
@@ -286,8 +291,10 @@ class TrackedReading {
   #openUp(): void {
     if (!this.#standsStill) return;
     this.#standsStill = false;
-    this.#flush.writer.resume();
-    this.#flush.lease.resume();
+    const { writer, lease, digests } = this.#flush;
+    writer.resume();
+    lease.resume();
+    digests?.release();
   }
 
   #note(kind: Stretch["kind"], blocksBefore: number): void {

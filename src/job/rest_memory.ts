@@ -72,11 +72,9 @@ export class RestMemory {
     return kept;
   }
 
-  /** From now on runs stay. Waits for the one that is on its way. @throws What storing threw. */
-  async hold(): Promise<void> {
+  /** From now on runs stay, but for one that is on its way. */
+  hold(): void {
     this.#isHeld = true;
-    await this.#leaving;
-    this.throwIfFailed();
   }
 
   /** From now on runs leave in the background. */
