@@ -14,10 +14,11 @@ import { exit } from "node:process";
 import { parseArgs } from "node:util";
 import type { Figure, Value } from "./bench/figure.ts";
 import { FLUSH_AND_DISK_SIZE } from "./bench/flush_and_disk_size.ts";
+import { FREEZE } from "./bench/freeze.ts";
 import { TRACKING_COST } from "./bench/tracking_cost.ts";
 
 /** Each in a file of its own. */
-const FIGURES: Figure[] = [TRACKING_COST, FLUSH_AND_DISK_SIZE];
+const FIGURES: Figure[] = [TRACKING_COST, FLUSH_AND_DISK_SIZE, FREEZE];
 
 interface Row extends Value {
   figure: string;

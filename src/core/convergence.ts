@@ -120,8 +120,8 @@ const BRAKES_MAX = 256;
 const BRAKES_JUDGED = 8;
 /** A frozen stretch is four times as long as the thawed one, and longer where that is not enough. */
 const THAWED_SHARE = 1 / 4;
-const BRAKE_LEVELS = 4;
-const BRAKE_SHRINKS = 0.9;
+const BRAKE_LEVELS = 5;
+const BRAKE_SHRINKS = 0.95;
 const THAWED_MS_MIN = 5;
 /** A brake has to be long enough to read something. */
 const BRAKE_READING_SHARE = 0.1;
