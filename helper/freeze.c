@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "answer.h"
+#include "grace_period.h"
 #include "requests.h"
 #include "target.h"
 #include "watchdog.h"
@@ -59,6 +60,13 @@ static int lock_memory(void)
 		       : 0;
 }
 
+static void unshare_memory(void)
+{
+	munmap(freeze.page, sizeof(*freeze.page));
+	if (freeze.grace_period >= 0)
+		close(freeze.grace_period);
+}
+
 static int prepare(void)
 {
 	if (block_signals())
@@ -68,12 +76,13 @@ static int prepare(void)
 	if (freeze.page == MAP_FAILED) {
 		fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot share memory");
 	} else {
+		freeze.grace_period = grace_period_open();
 		if (!watchdog_start(&watchdog, &freeze)) {
 			if (!lock_memory())
 				return 0;
 			watchdog_end(&watchdog, true);
 		}
-		munmap(freeze.page, sizeof(*freeze.page));
+		unshare_memory();
 	}
 	unblock_signals();
 	return -1;
@@ -112,7 +121,7 @@ static int end(bool is_early)
 	has_last = true;
 	is_frozen = false;
 	munlockall();
-	munmap(freeze.page, sizeof(*freeze.page));
+	unshare_memory();
 	target_close_all(&freeze);
 	unblock_signals();
 	return result;
@@ -186,6 +195,18 @@ static int freeze_target(size_t index)
 				      target->path);
 }
 
+static int freeze_each(void)
+{
+	int result = 0;
+
+	grace_period_hurry(freeze.grace_period, &freeze.page->is_hurried);
+	for (size_t i = 0; !result && i < freeze.count; i++)
+		result = freeze_target(i);
+	grace_period_relax(freeze.grace_period, &freeze.page->is_hurried);
+	atomic_store(&freeze.page->is_hurried, false);
+	return result;
+}
+
 static int freeze_targets(uint32_t limit_ms)
 {
 	const char *reason;
@@ -194,9 +215,8 @@ static int freeze_targets(uint32_t limit_ms)
 	atomic_store(&freeze.page->deadline_ns, began_ns + limit_ms * 1000000ull);
 	if (watchdog_wake(&watchdog))
 		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "cannot wake the watchdog");
-	for (size_t i = 0; i < freeze.count; i++)
-		if (freeze_target(i))
-			return -1;
+	if (freeze_each())
+		return -1;
 	reason = reason_to_end();
 	return reason ? fail(FRAME_ERROR_CODE_FREEZE_EXPIRED, 0, "cannot stay frozen: %s", reason)
 		      : 0;

@@ -27,12 +27,14 @@ struct freeze_page {
 	_Atomic uint64_t deadline_ns; /* 0: the clock does not run yet */
 	_Atomic uint64_t thawed_ns;   /* when the last of them was thawed */
 	atomic_bool expired;          /* thawed, or about to be, before anybody asked for it */
+	atomic_bool is_hurried;       /* see grace_period.h */
 	atomic_uint states[FREEZE_MOUNTS_MAX];
 };
 
 struct freeze {
 	size_t count;
 	int mounts[FREEZE_MOUNTS_MAX]; /* opened mountpoints in the order of freezing; -1: none */
+	int grace_period;              /* see grace_period.h */
 	struct freeze_page *page;
 };
 

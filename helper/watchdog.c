@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "answer.h"
+#include "grace_period.h"
 
 #define READY_SECONDS_MAX 5
 #define THREAD_STACK_BYTES 65536
@@ -153,7 +154,7 @@ static int prepare(int socket)
 	fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	if (fd < 0 || sem_init(&watch.thaw, 0, 0))
 		return -1;
-	error = close_all_but((const int[]){ socket, fd }, 2);
+	error = close_all_but((const int[]){ socket, fd, watch.freeze->grace_period }, 3);
 	if (!error)
 		error = start_threads();
 	errno = error;
@@ -188,6 +189,11 @@ static void wait_for_the_end(int socket, int signals)
 	}
 }
 
+static void relax(void)
+{
+	grace_period_relax(watch.freeze->grace_period, &watch.freeze->page->is_hurried);
+}
+
 /*
  * While the helper lives it may be inside FIFREEZE, and only its closed socket or its note says
  * that this is over. The socket closes after the ioctl has ended, also when the helper was killed
@@ -196,6 +202,7 @@ static void wait_for_the_end(int socket, int signals)
 static void thaw_all(int socket)
 {
 	atomic_store(&watch.freeze->page->expired, true);
+	relax();
 	for (size_t i = 0; i < watch.freeze->count; i++)
 		sem_post(&watch.thaw);
 	while (atomic_load(&watch.busy)) {
@@ -205,6 +212,7 @@ static void thaw_all(int socket)
 		if (poll(&polled, 1, 1) > 0 && !take_wake(socket))
 			atomic_store(&watch.helper_gone, true);
 	}
+	relax();
 }
 
 __attribute__((noreturn)) static void run(const struct freeze *freeze, int socket)

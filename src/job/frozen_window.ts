@@ -51,9 +51,8 @@ export async function readFrozen(parts: WindowParts): Promise<FrozenWindow> {
   try {
     mounts = await disk.freeze(targets, bounds.limitMs);
     const seen = await readStandingDisk(parts, startedMs);
-    const isSame = sameMounts(targets, disk.freezeTargets());
     const { frozenMs, expired } = await disk.thaw();
-    const isStill = seen.isStill && isSame;
+    const isStill = seen.isStill && sameMounts(targets, disk.freezeTargets());
     return { ...seen, isStill, expired: seen.expired || expired, mounts, frozenMs };
   } catch (error) {
     // The first failure is told. Where even this one fails, the end of the helper thaws.

@@ -182,6 +182,7 @@ describeWithKernel("freezing", () => {
       readlinkSync(`/proc/${watchdog}/fd/${fd}`).replace(/\d+/, "N"),
     );
     expect(open.sort()).toEqual([
+      "/sys/kernel/rcu_expedited",
       folder.replace(/\d+/, "N"),
       "anon_inode:[signalfd]",
       "socket:[N]",
