@@ -18,6 +18,7 @@ import type { FlushTask } from "./flush_task.ts";
 import { type Freezing, fileSystemsOf } from "./freezing.ts";
 import { type FrozenWindow, readFrozen } from "./frozen_window.ts";
 import type { Hooks } from "./hooks.ts";
+import { OwnWrites } from "./own_writes.ts";
 import { Rest, storeRun } from "./rest.ts";
 import { RestMemory } from "./rest_memory.ts";
 
@@ -76,12 +77,12 @@ class TrackedReading {
   readonly #bounds: Bounds;
   readonly #rest: Rest;
   readonly #memory: RestMemory;
+  readonly #ownWrites: OwnWrites;
   readonly #stretches: Stretch[] = [];
   #freezeMs = UNMEASURED_FREEZE_MS;
   #failedFreezes = 0;
   /** pre-freeze has run; passes go into memory. */
   #isClosingIn = false;
-  #standsStill = false;
   #mounts: readonly FrozenMount[] = [];
   #longestFreezeMs: number | null = null;
   #freezeCount = 0;
@@ -94,6 +95,7 @@ class TrackedReading {
     const canFreeze = obstacle === undefined;
     const limits = { limitMs, budgetMs, passesMax, memoryBytes: MEMORY_BYTES };
     this.#bounds = { canFreeze, ...limits, blockBytes };
+    this.#ownWrites = new OwnWrites(flush);
     this.#rest = new Rest(flush, plan.first);
     const store = (run: BlockRun): Promise<void> => storeRun(flush, run);
     this.#memory = new RestMemory({ capacityBytes: MEMORY_BYTES, blockBytes, store });
@@ -168,11 +170,11 @@ class TrackedReading {
   }
 
   async #passThrough(): Promise<void> {
-    this.#openUp();
+    this.#ownWrites.goOn();
     // The last block added counts, so what waits in memory goes first.
     await this.#memory.emptied();
     await this.#rest.stream();
-    if (this.#isClosingIn) await this.#standStill();
+    if (this.#isClosingIn) await this.#ownWrites.stop();
     await this.#flush.disk.sync();
   }
 
@@ -180,7 +182,7 @@ class TrackedReading {
   async #closeIn(): Promise<undefined> {
     await this.#plan.hooks.begin();
     this.#isClosingIn = true;
-    await this.#standStill();
+    await this.#ownWrites.stop();
     // So that freezing has little to write out.
     await this.#flush.disk.sync();
     await this.#rest.collect();
@@ -196,7 +198,7 @@ class TrackedReading {
     if (reached !== undefined) {
       this.#note("brake", blocks);
       await this.#plan.hooks.end();
-      this.#openUp();
+      this.#ownWrites.goOn();
       await this.#memory.emptied();
       return reached;
     }
@@ -243,18 +245,18 @@ class TrackedReading {
 
   /** Lets the writers of the disk go on for a while, and our uploads. */
   async #letRun(thawedMs: number): Promise<void> {
-    this.#openUp();
+    this.#ownWrites.goOn();
     this.#memory.release();
     await new Promise((resolve) => setTimeout(resolve, thawedMs));
     await this.#memory.roomFor(ROOM_BYTES);
-    await this.#standStill();
+    await this.#ownWrites.stop();
   }
 
   /** Every block has to be read once, whatever is written meanwhile: the rest is for the next backup. */
   async #giveUp(reason: string): Promise<Reached> {
     await this.#plan.hooks.end();
     this.#isClosingIn = false;
-    this.#openUp();
+    this.#ownWrites.goOn();
     await this.#memory.emptied();
     if (!this.#rest.isNewest) {
       const { blocks } = this.#rest.work;
@@ -277,24 +279,6 @@ class TrackedReading {
     const { disk } = this.#flush;
     const taints = taintsBetween(this.#plan.taintsAtStart, taintsOf(disk));
     return disk.trackingFacts?.seesEveryWrite === true && taints.length === 0;
-  }
-
-  /** Nothing of ours is written from here on. */
-  async #standStill(): Promise<void> {
-    const { writer, lease, digests } = this.#flush;
-    this.#standsStill = true;
-    digests?.hold();
-    await writer.quiesce();
-    await lease.pause();
-  }
-
-  #openUp(): void {
-    if (!this.#standsStill) return;
-    this.#standsStill = false;
-    const { writer, lease, digests } = this.#flush;
-    writer.resume();
-    lease.resume();
-    digests?.release();
   }
 
   #note(kind: Stretch["kind"], blocksBefore: number): void {
