@@ -51,6 +51,8 @@ export const EXIT_STATUS = {
   UNHEALTHY: 22,
   /** A hook command failed. */
   HOOK: 23,
+  /** It is sealed, and no identity that opens it was given. */
+  NO_KEY: 24,
   /** The store keeps an object until its retention ends. */
   LOCKED_OBJECT: 25,
   /** Interrupted by a signal. */

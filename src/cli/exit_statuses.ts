@@ -25,6 +25,7 @@ const MEANING: Readonly<Record<ErrorCode, string>> = {
   IO: "a disk or file could not be read or written",
   UNHEALTHY: "something will stop a backup",
   HOOK: "a hook command failed; after pre-freeze or frozen nothing was committed",
+  NO_KEY: "it is sealed, and no identity that opens it was given",
   LOCKED_OBJECT: "an object cannot be removed until its retention ends",
   INTERRUPTED: "interrupted by a signal",
 };

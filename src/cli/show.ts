@@ -1,3 +1,4 @@
+import type { ManifestDetails } from "../core/manifest.ts";
 import { formatBytes, formatCount, formatDuration, formatInstant } from "../core/units.ts";
 import type { BackupDetails } from "../job/catalogue.ts";
 import { BACKUP_ARGUMENT, requestOf } from "./backup_choice.ts";
@@ -24,8 +25,11 @@ export function showCommand(run: Run) {
     });
 }
 
+const SEALED = "sealed; --identity-file or --passphrase-file opens it";
+
 function describe({ manifest, manifestSha256, chain, problem }: BackupDetails): string {
-  const { disk, tracking, gapCheck, blockBytes } = manifest;
+  const { disk, gapCheck, blockBytes } = manifest;
+  const details = typeof manifest.details === "string" ? undefined : manifest.details;
   const blocks = `${formatCount(manifest.blocksChanged, "block")} of ${formatBytes(blockBytes)}`;
   return properties([
     ["backup", manifest.backupId],
@@ -37,14 +41,14 @@ function describe({ manifest, manifestSha256, chain, problem }: BackupDetails): 
     ["chain", chain === null ? `broken: ${problem}` : formatCount(chain.length, "backup")],
     ["represents", formatInstant(new Date(manifest.capturedAt))],
     ["consistency", manifest.consistency],
-    ["gap check", `${gapCheck.verdict}: ${gapCheck.reason}`],
+    ["gap check", `${gapCheck}: ${details?.gapReason ?? SEALED}`],
     ["holds", `${blocks}, ${formatCount(manifest.blocksZero, "block")} of zeroes`],
     ["read", formatBytes(manifest.bytesRead)],
     ["stored", formatBytes(manifest.bytesStored)],
     ["passes", String(manifest.passes)],
     ["frozen for", manifest.freezeMs === null ? "not frozen" : formatDuration(manifest.freezeMs)],
     ["took", formatDuration(durationOf(manifest))],
-    ["tracking", tracking === null ? "none" : describeTracking(tracking)],
+    ["tracking", details ? describeTracking(details.tracking) : SEALED],
     ["manifest", `SHA-256 ${manifestSha256}`],
     ["made by", `ibackup ${manifest.ibackupVersion}`],
   ]);
@@ -54,7 +58,8 @@ function durationOf({ startedAt, finishedAt }: BackupDetails["manifest"]): numbe
   return Math.max(0, Date.parse(finishedAt) - Date.parse(startedAt));
 }
 
-function describeTracking(tracking: NonNullable<BackupDetails["manifest"]["tracking"]>): string {
+function describeTracking(tracking: ManifestDetails["tracking"]): string {
+  if (tracking === null) return "none";
   const taints = tracking.taints.map(({ reason, count }) => `${count} ${reason}`);
   const hooks = tracking.hooks.join(", ");
   const parts = [`session ${tracking.session}`, `epoch ${tracking.epoch}`, `hooks ${hooks}`];

@@ -76,6 +76,11 @@ export class ByteReader {
     this.#bytes = bytes;
   }
 
+  /** How many bytes were read. */
+  get at(): number {
+    return this.#at;
+  }
+
   u8(): number {
     const value = this.#bytes[this.#at];
     if (value === undefined) throw this.#endsEarly(1);

@@ -11,7 +11,7 @@ export type Sha256Hex = (bytes: Uint8Array) => string;
  * and a file of something else are three different answers.
  */
 export interface DocumentKind {
-  name: "repository" | "manifest" | "lease";
+  name: "repository" | "manifest" | "lease" | "key" | "head";
   version: number;
 }
 
@@ -55,10 +55,11 @@ export function decodeDocument(
   if (found !== digest) {
     throw corruptObject(object, `the SHA-256 of its body is ${found}, its header says ${digest}`);
   }
-  return parseBody(object, body);
+  return parseJson(object, body);
 }
 
-function parseBody(object: string, body: Uint8Array): unknown {
+/** @throws IbackupError CORRUPT_DATA when it is no JSON in UTF-8. */
+export function parseJson(object: string, body: Uint8Array): unknown {
   try {
     return JSON.parse(decodeText(object, body, body.length));
   } catch (error) {

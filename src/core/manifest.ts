@@ -1,7 +1,13 @@
 import { z } from "zod";
 import { isBackupId } from "./backup_id.ts";
 import { corruptObject } from "./corrupt.ts";
-import { type DocumentKind, decodeDocument, encodeDocument, type Sha256Hex } from "./document.ts";
+import {
+  type DocumentKind,
+  decodeDocument,
+  encodeDocument,
+  parseJson,
+  type Sha256Hex,
+} from "./document.ts";
 import { BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, DISK_BLOCKS_MAX } from "./limits.ts";
 import { diskTagOf, manifestKey, SEQUENCE_MAX } from "./manifest_key.ts";
 
@@ -21,7 +27,6 @@ const diskSchema = z.strictObject({
   sizeBytes: count,
   logicalBlockBytes: z.int().min(512).max(BLOCK_BYTES_MAX),
   identity: z.strictObject({ kind: z.enum(["serial", "wwn", "ptuuid", "name"]), value: name }),
-  partitionTableSha256: sha256Name.nullable(),
 });
 
 const trackingSchema = z.strictObject({
@@ -48,6 +53,18 @@ const fileSystemSchema = z.strictObject({
     "not tried",
   ]),
 });
+
+/** What only whoever can restore the backup may know. */
+const detailsSchema = z.strictObject({
+  partitionTableSha256: sha256Name.nullable(),
+  /** Of the verdict of the gap check. */
+  gapReason: z.string(),
+  tracking: trackingSchema.nullable(),
+  /** What was mounted of the disk. */
+  fileSystems: z.array(fileSystemSchema),
+});
+
+const sealSchema = z.strictObject({ salt: z.base64(), wrappedKey: z.base64().min(1) });
 
 /** An index object of the backup. Order matters: later ones override earlier ones. */
 const indexSchema = z.strictObject({
@@ -80,15 +97,9 @@ const fieldsSchema = z.strictObject({
   startedAt: instant,
   finishedAt: instant,
   consistency: z.enum(["frozen", "quiet", "fuzzy"]),
-  gapCheck: z.strictObject({
-    verdict: z.enum(["base", "trusted", "compared"]),
-    reason: z.string(),
-  }),
-  tracking: trackingSchema.nullable(),
+  gapCheck: z.enum(["base", "trusted", "compared"]),
   /** The longest freeze; null when there was none. */
   freezeMs: z.number().min(0).nullable(),
-  /** What was mounted of the disk. */
-  fileSystems: z.array(fileSystemSchema),
   passes: z.int().min(1),
   blockBytes: z.int().min(BLOCK_BYTES_MIN).max(BLOCK_BYTES_MAX),
   blockCount: blocks,
@@ -100,6 +111,15 @@ const fieldsSchema = z.strictObject({
   bytesStored: count,
   indexes: z.array(indexSchema),
   ibackupVersion: name,
+  // These come last, in this order: what stands before `details` is what its seal is bound to, and
+  // what stands before `signature` is what is signed.
+  /** Null where nothing is sealed. */
+  seal: sealSchema.nullable(),
+  /** Sealed, in base64. */
+  details: z.union([detailsSchema, z.base64().min(1)]),
+  /** Ed25519 key of the machine that wrote it: 32 bytes in base64. */
+  writer: z.base64().nullable(),
+  signature: z.base64().nullable(),
 });
 
 const manifestSchema = fieldsSchema.superRefine((manifest, context) => {
@@ -111,6 +131,12 @@ const manifestSchema = fieldsSchema.superRefine((manifest, context) => {
 /** What a backup is. The object that holds it, stored last, makes the backup exist. */
 export type Manifest = z.infer<typeof fieldsSchema>;
 export type ManifestIndex = z.infer<typeof indexSchema>;
+export type ManifestDetails = z.infer<typeof detailsSchema>;
+
+/** A manifest before it is sealed and signed. */
+export interface ManifestDraft extends Omit<Manifest, "seal" | "details" | "writer" | "signature"> {
+  details: ManifestDetails;
+}
 
 /** A manifest, where it lies, and the digest by which its children name it. */
 export interface StoredManifest {
@@ -131,11 +157,13 @@ function rulesOf(manifest: Manifest): [boolean, string][] {
     [isBase === (parentSequence === null), "a parent is named by its sequence too"],
     // So following parents always ends.
     [(parentSequence ?? -1) < manifest.sequence, "a backup comes after its parent"],
-    [isBase === (manifest.gapCheck.verdict === "base"), "only a base has the verdict base"],
+    [isBase === (manifest.gapCheck === "base"), "only a base has the verdict base"],
     [manifest.parentId !== manifest.backupId, "a backup is not its own parent"],
     [(blockBytes & (blockBytes - 1)) === 0, "blockBytes is a power of two"],
     [blockCount === Math.ceil(disk.sizeBytes / blockBytes), "the blocks cover the disk, no more"],
     [manifest.blocksZero <= manifest.blocksChanged, "blocks of zeroes are changed blocks"],
+    [(manifest.seal === null) === (typeof manifest.details === "object"), "a seal has a key"],
+    [(manifest.writer === null) === (manifest.signature === null), "who signs has a key"],
     [
       manifest.indexes.every((index) => index.firstBlock + index.blockCount <= blockCount),
       "the index objects speak of blocks on the disk",
@@ -150,6 +178,23 @@ function rulesOf(manifest: Manifest): [boolean, string][] {
  */
 export function encodeManifest(manifest: Manifest, sha256: Sha256Hex): Uint8Array {
   return encodeDocument(KIND, manifestSchema.parse(manifest), sha256);
+}
+
+/**
+ * The beginning of a manifest's body, up to the line of a field: what the seal of `details` is bound
+ * to, or what `signature` signs. Fields from there on may hold anything that the schema takes.
+ */
+export function bodyUpTo(field: "details" | "signature", manifest: Manifest): Uint8Array {
+  const body = JSON.stringify(manifestSchema.parse(manifest), null, 2);
+  // No text inside of the body has a line break of its own.
+  return new TextEncoder().encode(body.slice(0, body.indexOf(`\n  "${field}": `) + 1));
+}
+
+/** @param opened The details of a manifest, opened: JSON in UTF-8. @throws IbackupError CORRUPT_DATA. */
+export function decodeDetails(object: string, opened: Uint8Array): ManifestDetails {
+  const parsed = detailsSchema.safeParse(parseJson(object, opened));
+  if (parsed.success) return parsed.data;
+  throw corruptObject(object, z.prettifyError(parsed.error).replaceAll("\n", " "));
 }
 
 /** The key that belongs to a manifest: its disk and its sequence make it. */

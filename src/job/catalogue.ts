@@ -42,6 +42,7 @@ export async function listBackups(context: JobContext, scope: BackupScope): Prom
 }
 
 export interface BackupDetails {
+  /** Its details are opened where there is an identity. */
   manifest: Manifest;
   /** SHA-256 of the manifest object. */
   manifestSha256: string;
@@ -55,13 +56,24 @@ export async function showBackup(
   request: BackupRequest,
 ): Promise<BackupDetails> {
   const { manifests, stored } = await findBackup(context, request);
-  const details = { manifest: stored.manifest, manifestSha256: stored.sha256 };
+  const manifest = await withDetails(context, stored);
+  const details = { manifest, manifestSha256: stored.sha256 };
   try {
     const chain = chainOf(manifests, stored.manifest.backupId);
     return { ...details, chain: chain.map(({ manifest }) => manifest.backupId), problem: null };
   } catch (error) {
     if (!(error instanceof IbackupError)) throw error;
     return { ...details, chain: null, problem: `${error.message}: ${error.why}` };
+  }
+}
+
+async function withDetails(context: JobContext, stored: StoredManifest): Promise<Manifest> {
+  try {
+    const details = await (await context.openRepository()).detailsOf(stored);
+    return { ...stored.manifest, details };
+  } catch (error) {
+    if (error instanceof IbackupError && error.code === "NO_KEY") return stored.manifest;
+    throw error;
   }
 }
 

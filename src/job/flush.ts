@@ -10,10 +10,11 @@
 import { makeBackupId } from "../core/backup_id.ts";
 import { checkGap, type GapVerdict, type ParentFacts, taintsBetween } from "../core/gap_check.ts";
 import { toHex } from "../core/hex.ts";
-import type { Manifest } from "../core/manifest.ts";
+import type { Manifest, ManifestDetails, ManifestDraft } from "../core/manifest.ts";
 import { openDiskReader } from "../disk/disk_reader.ts";
 import { IbackupError } from "../errors.ts";
 import { openBackupWriter } from "../repo/backup_writer.ts";
+import { sealManifest } from "../repo/manifest_seal.ts";
 import { claimDisk } from "./claim.ts";
 import type { JobContext } from "./context.ts";
 import { type FlushDigests, openFlushDigests } from "./flush_digests.ts";
@@ -41,7 +42,7 @@ export interface FlushResult {
   passes: number;
   /** The longest freeze; null when there was none. */
   freezeMs: number | null;
-  fileSystems: Manifest["fileSystems"];
+  fileSystems: ManifestDetails["fileSystems"];
   durationMs: number;
   taints: { reason: string; count: number }[];
   /** Of `post-thaw`. The backup is good all the same. */
@@ -76,26 +77,29 @@ export async function flushDevice(given: JobContext, options: FlushOptions): Pro
   }
 }
 
-type Claimed = Omit<FlushTask, "ledger" | "reader" | "writer" | keyof FlushDigests>;
+type Claimed = Omit<FlushTask, "ledger" | "reader" | "sealer" | "writer" | keyof FlushDigests>;
 
 async function flushClaimed(claimed: Claimed): Promise<FlushResult> {
   const { context, options, disk, repository } = claimed;
   const ledger = openLedger(context, claimed);
   const reader = await openDiskReader(disk.device, disk.blockBytes);
+  const sealer = await repository.sealer();
   const writer = openBackupWriter(repository, {
     blockBytes: disk.blockBytes,
     blockCount: disk.blockCount,
+    sealer,
     signal: context.signal,
   });
   const digests = await openFlushDigests(context, { ...claimed, vmId: options.vmId });
   try {
-    return await run({ ...claimed, ...digests, ledger, reader, writer });
+    return await run({ ...claimed, ...digests, ledger, reader, sealer, writer });
   } catch (error) {
     await writer.abort();
     await digests.digests?.abort();
     throw error;
   } finally {
     context.progress.end();
+    sealer.close();
     await reader.close();
   }
 }
@@ -125,7 +129,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
   refuseLess(reading, options.consistency);
 
   const stored = await writer.finish();
-  const manifest = buildManifest({
+  const draft = buildManifest({
     backupId: makeBackupId(startedAt, toHex(context.random(4))),
     vmId: options.vmId,
     diskName: flush.diskName,
@@ -141,13 +145,14 @@ async function run(flush: FlushTask): Promise<FlushResult> {
     times: { startedAt, finishedAt: context.clock.now() },
     version: context.version,
   });
+  const manifest = await sealManifest(draft, flush.sealer);
   const sha256 = flush.repository.digestOf(manifest);
   ledger?.prepareCommit({ backupId: manifest.backupId, sha256 }, taintsAtStart);
   await flush.repository.commit(manifest);
   ledger?.commit();
   await flush.digests?.commit(manifest.backupId);
   const durationMs = context.clock.monotonicMs() - startedMs;
-  return { ...resultOf(manifest, durationMs), hookFailure: hooks.endFailure };
+  return { ...resultOf(draft, gapCheck, durationMs), hookFailure: hooks.endFailure };
 }
 
 function hooksOf({ context, disk, options }: FlushTask, { targets }: Freezing): Hooks {
@@ -172,22 +177,26 @@ function refuseLess({ consistency, shortfall }: Reading, asked: Manifest["consis
   });
 }
 
-function resultOf(manifest: Manifest, durationMs: number): Omit<FlushResult, "hookFailure"> {
+function resultOf(
+  manifest: ManifestDraft,
+  gapCheck: GapVerdict,
+  durationMs: number,
+): Omit<FlushResult, "hookFailure"> {
   return {
     backupId: manifest.backupId,
     vmId: manifest.vmId,
     disk: manifest.disk.name,
     type: manifest.type,
     parentId: manifest.parentId,
-    gapCheck: manifest.gapCheck,
+    gapCheck,
     consistency: manifest.consistency,
     blocksChanged: manifest.blocksChanged,
     bytesRead: manifest.bytesRead,
     bytesStored: manifest.bytesStored,
     passes: manifest.passes,
     freezeMs: manifest.freezeMs,
-    fileSystems: manifest.fileSystems,
+    fileSystems: manifest.details.fileSystems,
     durationMs: Math.round(durationMs),
-    taints: manifest.tracking?.taints ?? [],
+    taints: manifest.details.tracking?.taints ?? [],
   };
 }

@@ -3,6 +3,7 @@ import type { Manifest } from "../core/manifest.ts";
 import type { DiskReader } from "../disk/disk_reader.ts";
 import type { BackupWriter } from "../repo/backup_writer.ts";
 import type { Repository } from "../repo/repository.ts";
+import type { Sealer } from "../repo/sealer.ts";
 import type { JobContext } from "./context.ts";
 import type { DiskLease } from "./disk_lease.ts";
 import type { FlushDigests } from "./flush_digests.ts";
@@ -53,5 +54,6 @@ export interface FlushTask extends Succession, FlushDigests {
   /** Undefined when the disk is not tracked. */
   ledger: PendingLedger | undefined;
   reader: DiskReader;
+  sealer: Sealer;
   writer: BackupWriter;
 }

@@ -1,6 +1,6 @@
 /** What of a disk can be frozen, and whether that is wanted and safe. */
 import { fileURLToPath } from "node:url";
-import type { Manifest } from "../core/manifest.ts";
+import type { ManifestDetails } from "../core/manifest.ts";
 import { liesOn } from "../disk/path_mount.ts";
 import { IbackupError } from "../errors.ts";
 import type { FreezeTarget, FrozenMount } from "../tracker/freezer.ts";
@@ -41,7 +41,7 @@ export function prepareFreezing(flush: FlushTask): Freezing {
 export function fileSystemsOf(
   targets: readonly FreezeTarget[],
   mounts: readonly FrozenMount[],
-): Manifest["fileSystems"] {
+): ManifestDetails["fileSystems"] {
   return targets.map(({ mountId, mountpoint, fileSystem }) => {
     const mount = mounts.find((it) => it.mountId === mountId);
     return { mountpoint, fileSystem, outcome: mount?.outcome ?? "not tried" };

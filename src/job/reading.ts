@@ -9,7 +9,7 @@ import {
   UNMEASURED_FREEZE_MS,
 } from "../core/convergence.ts";
 import { taintsBetween } from "../core/gap_check.ts";
-import type { Manifest } from "../core/manifest.ts";
+import type { Manifest, ManifestDetails } from "../core/manifest.ts";
 import { formatCount, formatDuration } from "../core/units.ts";
 import type { BlockRun } from "../disk/disk_reader.ts";
 import type { FrozenMount } from "../tracker/freezer.ts";
@@ -38,7 +38,7 @@ export interface Reading {
   capturedAt: Date;
   /** The longest freeze; null when there was none. */
   freezeMs: number | null;
-  fileSystems: Manifest["fileSystems"];
+  fileSystems: ManifestDetails["fileSystems"];
 }
 
 export interface ReadingPlan {

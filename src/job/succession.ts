@@ -1,7 +1,7 @@
 /** Which backup a new one continues, its place among them, and the manifest of the new one. */
 import { chainOf } from "../core/chain.ts";
 import type { GapVerdict } from "../core/gap_check.ts";
-import type { Manifest, StoredManifest } from "../core/manifest.ts";
+import type { Manifest, ManifestDetails, ManifestDraft, StoredManifest } from "../core/manifest.ts";
 import { diskTagOf, nextSequence } from "../core/manifest_key.ts";
 import type { BlockDevice } from "../disk/block_device.ts";
 import { hashPartitionTable } from "../disk/partition_table.ts";
@@ -121,9 +121,8 @@ export interface ManifestParts {
   /** Undefined for a base. */
   parent: StoredManifest | undefined;
   gapCheck: GapVerdict;
-  reading: Pick<Manifest, "passes" | "consistency" | "freezeMs" | "fileSystems"> & {
-    capturedAt: Date;
-  };
+  reading: Pick<Manifest, "passes" | "consistency" | "freezeMs"> &
+    Pick<ManifestDetails, "fileSystems"> & { capturedAt: Date };
   stored: WrittenBackup;
   bytesRead: number;
   taints: { reason: string; count: number }[];
@@ -132,7 +131,7 @@ export interface ManifestParts {
   version: string;
 }
 
-export function buildManifest(parts: ManifestParts): Manifest {
+export function buildManifest(parts: ManifestParts): ManifestDraft {
   const { disk, parent, reading, stored, times } = parts;
   const { device } = disk;
   return {
@@ -143,7 +142,6 @@ export function buildManifest(parts: ManifestParts): Manifest {
       sizeBytes: device.sizeBytes,
       logicalBlockBytes: device.logicalBlockBytes,
       identity: device.identity,
-      partitionTableSha256: hashPartitionTable(device.path),
     },
     type: parent === undefined ? "base" : "incremental",
     parentId: parent?.manifest.backupId ?? null,
@@ -154,10 +152,8 @@ export function buildManifest(parts: ManifestParts): Manifest {
     startedAt: times.startedAt.toISOString(),
     finishedAt: times.finishedAt.toISOString(),
     consistency: reading.consistency,
-    gapCheck: parts.gapCheck,
-    tracking: trackingOf(parts),
+    gapCheck: parts.gapCheck.verdict,
     freezeMs: reading.freezeMs,
-    fileSystems: reading.fileSystems,
     passes: reading.passes,
     blockBytes: disk.blockBytes,
     blockCount: disk.blockCount,
@@ -167,10 +163,16 @@ export function buildManifest(parts: ManifestParts): Manifest {
     bytesStored: stored.bytesStored,
     indexes: stored.indexes,
     ibackupVersion: parts.version,
+    details: {
+      partitionTableSha256: hashPartitionTable(device.path),
+      gapReason: parts.gapCheck.reason,
+      tracking: trackingOf(parts),
+      fileSystems: reading.fileSystems,
+    },
   };
 }
 
-function trackingOf({ disk, epoch, taints }: ManifestParts): Manifest["tracking"] {
+function trackingOf({ disk, epoch, taints }: ManifestParts): ManifestDetails["tracking"] {
   const { session, slot, trackingFacts } = disk;
   if (session === undefined || slot === undefined || trackingFacts === undefined) return null;
   return {

@@ -1,14 +1,16 @@
 import type { BlockExtent } from "../core/extent.ts";
+import type { PackRef } from "../core/index_codec.ts";
 import { PACK_BYTES_MAX } from "../core/limits.ts";
 import type { Manifest, ManifestIndex } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
-import { decodePack, packKey } from "../core/pack.ts";
+import { packKey } from "../core/pack.ts";
 import { at, extentsOf, frameBlocks, placeOf, RECORD_KIND, type Records } from "../core/records.ts";
 import { IbackupError } from "../errors.ts";
 import type { Damage } from "../repo/damage.ts";
 import { unpackFrame } from "../repo/frame_reader.ts";
+import { readPackRecords } from "../repo/pack_reader.ts";
 import type { Repository } from "../repo/repository.ts";
-import { sha256Hex, sha256HexOfLarge } from "../repo/sha256.ts";
+import { sha256HexOfLarge } from "../repo/sha256.ts";
 
 const FRAMES_IN_FLIGHT = 4;
 
@@ -22,6 +24,7 @@ export interface PackUse {
 
 interface UsedFrame {
   records: Records;
+  pack: PackRef;
   record: number;
   blockBytes: number;
 }
@@ -54,7 +57,7 @@ export async function checkPack(
     return { object, reason: "it is missing", extents: await extentsIn(repository, use) };
   }
   const damage = await checkFrames(repository, use, bytes);
-  const reason = hasRightSize ? await wrongContent(use, bytes) : wrongSize;
+  const reason = hasRightSize ? await wrongContent(repository, use, bytes) : wrongSize;
   if (reason === undefined && damage.reasons.length === 0) return undefined;
   return {
     object,
@@ -64,11 +67,15 @@ export async function checkPack(
 }
 
 /** Why the pack as a whole is not what it should be. */
-async function wrongContent({ name }: PackUse, bytes: Uint8Array): Promise<string | undefined> {
+async function wrongContent(
+  { opener }: Repository,
+  { name }: PackUse,
+  bytes: Uint8Array,
+): Promise<string | undefined> {
   const found = await sha256HexOfLarge(bytes);
   if (found !== name) return `its SHA-256 is ${found}`;
   try {
-    decodePack(packKey(name), bytes, sha256Hex);
+    await readPackRecords(opener, packKey(name), bytes);
     return undefined;
   } catch (error) {
     if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return error.why;
@@ -83,10 +90,13 @@ async function checkFrames(
   bytes: Uint8Array,
 ): Promise<{ reasons: string[]; extents: BlockExtent[] }> {
   const check = async (frame: UsedFrame) => {
-    const { records, record, blockBytes } = frame;
+    const { records, pack, record, blockBytes } = frame;
     const place = placeOf(records, record);
     const stored = bytes.subarray(place.offset, place.offset + place.storedBytes);
-    const raw = await unpackFrame(stored, place, frameBlocks(records, record) * blockBytes);
+    const raw = await unpackFrame(stored, place, {
+      key: pack.key,
+      rawBytes: frameBlocks(records, record) * blockBytes,
+    });
     return { frame, reason: typeof raw === "string" ? raw : undefined };
   };
   const reasons: string[] = [];
@@ -116,11 +126,13 @@ async function* framesIn(
   { users }: PackUse,
 ): AsyncGenerator<UsedFrame, void, undefined> {
   for (const { manifest, index, number } of users) {
-    const { records } = await repository.indexes.read(manifest, index);
+    const { records, packs } = await repository.indexes.read(manifest, index);
+    const pack = packs[number];
+    if (pack === undefined) continue;
     for (let record = 0; record < records.count; record++) {
       const isInPack =
         records.kinds[record] !== RECORD_KIND.zero && at(records.packs, record) === number;
-      if (isInPack) yield { records, record, blockBytes: manifest.blockBytes };
+      if (isInPack) yield { records, pack, record, blockBytes: manifest.blockBytes };
     }
   }
 }

@@ -8,9 +8,10 @@ import { noteDiscarded } from "../runtime/memory.ts";
 import { contentRuns } from "../runtime/zero_scan.ts";
 import { blocksPerFrame, FrameBuilder, type RawFrame } from "./frame_builder.ts";
 import { BufferPool, MemoryGauge } from "./memory_pool.ts";
-import type { StoredFrame } from "./pack_builder.ts";
+import type { PackedFrame } from "./pack_builder.ts";
 import { RecordSink } from "./record_sink.ts";
 import type { Repository } from "./repository.ts";
+import { NO_SEALER, type Sealer } from "./sealer.ts";
 import { sha256 } from "./sha256.ts";
 
 const ZSTD_LEVEL = 3;
@@ -24,6 +25,8 @@ export interface BackupWriterOptions {
   blockBytes: number;
   /** Of the disk. */
   blockCount: number;
+  /** Of `Repository.sealer`. Default: nothing is sealed, in a repository without encryption. */
+  sealer?: Sealer | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -76,6 +79,7 @@ class PackingWriter implements BackupWriter {
   readonly #options: BackupWriterOptions;
   readonly #gauge = new MemoryGauge();
   readonly #frameBuffers: BufferPool;
+  readonly #sealer: Sealer;
   readonly #sink: RecordSink;
   readonly #zeroes = new PendingZeroes();
   #frame: FrameBuilder | undefined;
@@ -85,12 +89,22 @@ class PackingWriter implements BackupWriter {
   #blocksZero = 0;
 
   constructor(repository: Repository, options: BackupWriterOptions) {
-    const { blockBytes, signal } = options;
+    const { blockBytes, signal, sealer = NO_SEALER } = options;
+    assert(
+      repository.isSealed === (sealer !== NO_SEALER),
+      "all that a sealed repository holds is sealed",
+    );
     const bufferBytes = blocksPerFrame(blockBytes) * blockBytes;
     const count = Math.max(3, Math.min(FRAMES_IN_FLIGHT, Math.floor(FRAME_MEMORY / bufferBytes)));
     this.#options = options;
     this.#frameBuffers = new BufferPool({ count, bufferBytes, gauge: this.#gauge });
-    this.#sink = new RecordSink(repository.store, { blockBytes, signal, gauge: this.#gauge });
+    this.#sealer = sealer;
+    this.#sink = new RecordSink(repository.store, {
+      blockBytes,
+      sealer,
+      signal,
+      gauge: this.#gauge,
+    });
   }
 
   get bytesHeldMax(): number {
@@ -183,7 +197,8 @@ class PackingWriter implements BackupWriter {
   #closeFrame(frame: FrameBuilder): void {
     this.#frame = undefined;
     const raw = frame.close();
-    this.#sink.frame(compressFrame(raw), () => this.#frameBuffers.giveBack(raw.buffer));
+    const willBeSealed = this.#sealer !== NO_SEALER;
+    this.#sink.frame(packFrame(raw, willBeSealed), () => this.#frameBuffers.giveBack(raw.buffer));
   }
 
   #closeZeroes(): void {
@@ -191,11 +206,11 @@ class PackingWriter implements BackupWriter {
   }
 }
 
-async function compressFrame({ raw, extents }: RawFrame): Promise<StoredFrame> {
+async function packFrame({ raw, extents }: RawFrame, willBeSealed: boolean): Promise<PackedFrame> {
   const packed = await compress(raw, ZSTD_LEVEL);
   noteDiscarded(packed.length);
   const shrinks = packed.length < raw.length;
-  const stored = shrinks ? packed : raw;
-  const digest = (await sha256(stored)).subarray(0, FRAME_DIGEST_BYTES);
-  return { codec: shrinks ? RECORD_KIND.zstd : RECORD_KIND.raw, stored, digest, extents };
+  const bytes = shrinks ? packed : raw;
+  const digest = willBeSealed ? undefined : (await sha256(bytes)).subarray(0, FRAME_DIGEST_BYTES);
+  return { codec: shrinks ? RECORD_KIND.zstd : RECORD_KIND.raw, bytes, digest, extents };
 }

@@ -1,9 +1,11 @@
 import { ByteWriter } from "../core/bytes.ts";
 import type { BlockExtent } from "../core/extent.ts";
-import { encodeIndex, encodeIndexBody, type PackRef } from "../core/index_codec.ts";
+import { encodeIndexBody, encodeIndexHeader, type PackRef } from "../core/index_codec.ts";
 import { INDEX_EXTENTS_MAX, INDEX_RECORDS_MAX } from "../core/limits.ts";
 import { encodeRecord, type FramePlace } from "../core/records.ts";
 import { compress } from "../runtime/compression.ts";
+import { sealPart } from "./cipher.ts";
+import type { ObjectSeal } from "./sealer.ts";
 import { sha256HexOfLarge } from "./sha256.ts";
 
 const ZSTD_LEVEL = 3;
@@ -57,17 +59,25 @@ export class IndexBuilder {
     this.#endBlock = Math.max(this.#endBlock, last.firstBlock + last.blockCount);
   }
 
-  async close(blockBytes: number): Promise<BuiltIndex> {
+  async close(blockBytes: number, seal: ObjectSeal): Promise<BuiltIndex> {
     const packs = await Promise.all(this.#packs);
-    const body = encodeIndexBody(packs, this.#records.view());
-    const header = {
+    const unpacked = encodeIndexBody(packs, this.#records.view());
+    const header = encodeIndexHeader({
       blockBytes,
-      packCount: packs.length,
+      packs,
       recordCount: this.#recordCount,
       extentCount: this.#extentCount,
-      bodyBytes: body.length,
-    };
-    const bytes = encodeIndex(header, await compress(body, ZSTD_LEVEL));
+      bodyBytes: unpacked.length,
+      seal: seal.header,
+    });
+    const body = await compress(unpacked, ZSTD_LEVEL);
+    const stored = seal.key
+      ? await sealPart(seal.key, { place: 0, publicPart: header, bytes: body })
+      : body;
+    wipe(seal, packs, unpacked);
+    const bytes = new Uint8Array(header.length + stored.length);
+    bytes.set(header);
+    bytes.set(stored, header.length);
     return {
       name: await sha256HexOfLarge(bytes),
       bytes,
@@ -76,4 +86,11 @@ export class IndexBuilder {
       frameCount: this.#frameCount,
     };
   }
+}
+
+/** Forgets the keys: the packs are stored, and nobody opens them here. */
+function wipe({ key }: ObjectSeal, packs: readonly PackRef[], unpacked: Uint8Array): void {
+  if (key === undefined) return;
+  for (const one of [key, ...packs.map((pack) => pack.key)]) one?.key.fill(0);
+  unpacked.fill(0);
 }

@@ -3,15 +3,18 @@ import {
   type DecodedIndex,
   decodeIndexBody,
   decodeIndexHeader,
-  INDEX_HEADER_BYTES,
   indexKey,
   memoryOf,
+  type PackRef,
 } from "../core/index_codec.ts";
 import { INDEX_BYTES_MAX } from "../core/limits.ts";
 import type { Manifest, ManifestIndex } from "../core/manifest.ts";
+import { isSealed } from "../core/seal.ts";
 import { messageOf } from "../errors.ts";
 import { decompress } from "../runtime/compression.ts";
 import type { Store } from "../store/store.ts";
+import { openPart } from "./cipher.ts";
+import type { Opener } from "./opener.ts";
 import { sha256HexOfLarge } from "./sha256.ts";
 
 const MEMORY_BYTES_MAX = 64 << 20;
@@ -19,13 +22,15 @@ const MEMORY_BYTES_MAX = 64 << 20;
 /** Reads index objects; keeps the ones used last, decoded, within a limit of bytes. */
 export class IndexCache {
   readonly #store: Store;
+  readonly #opener: Opener;
   readonly #memoryBytesMax: number;
   /** In order of last use. */
   readonly #entries = new Map<string, DecodedIndex>();
   #memoryBytes = 0;
 
-  constructor(store: Store, memoryBytesMax = MEMORY_BYTES_MAX) {
+  constructor(store: Store, opener: Opener, memoryBytesMax = MEMORY_BYTES_MAX) {
     this.#store = store;
+    this.#opener = opener;
     this.#memoryBytesMax = memoryBytesMax;
   }
 
@@ -37,7 +42,7 @@ export class IndexCache {
   /**
    * @param index As the manifest lists it; the object is held against that.
    * @throws IbackupError CORRUPT_DATA when it is missing or damaged, REPOSITORY_FORMAT when a newer
-   *   ibackup wrote it, or what the store throws.
+   *   ibackup wrote it, NO_KEY when it is sealed and there is no identity, or what the store throws.
    */
   async read(manifest: Manifest, index: ManifestIndex): Promise<DecodedIndex> {
     // One object may be listed by manifests of disks of different sizes: each has its own checks.
@@ -63,7 +68,16 @@ export class IndexCache {
     }
   }
 
-  async #load(manifest: Manifest, index: ManifestIndex): Promise<DecodedIndex> {
+  /**
+   * The packs that an index object names: all that can be known without a key.
+   *
+   * @throws IbackupError as `read` does, but for NO_KEY.
+   */
+  async packs(manifest: Manifest, index: ManifestIndex): Promise<readonly PackRef[]> {
+    return (await this.#get(manifest, index)).header.packs;
+  }
+
+  async #get(manifest: Manifest, index: ManifestIndex) {
     const object = indexKey(index.name);
     const bytes = await this.#store.get(object, { maxBytes: INDEX_BYTES_MAX });
     if (bytes === undefined) throw corruptObject(object, "it is missing");
@@ -73,14 +87,28 @@ export class IndexCache {
     }
     const found = await sha256HexOfLarge(bytes);
     if (found !== index.name) throw corruptObject(object, `its SHA-256 is ${found}`);
-    const header = decodeIndexHeader(object, bytes);
-    if (header.blockBytes !== manifest.blockBytes) {
-      const why = `its blocks have ${header.blockBytes} bytes, the manifest's ${manifest.blockBytes}`;
+    const decoded = decodeIndexHeader(object, bytes);
+    const { blockBytes, seal } = decoded.header;
+    if (blockBytes !== manifest.blockBytes) {
+      const why = `its blocks have ${blockBytes} bytes, the manifest's ${manifest.blockBytes}`;
       throw corruptObject(object, why);
     }
-    const body = await unpack(object, bytes.subarray(INDEX_HEADER_BYTES), header.bodyBytes);
-    const { blockCount } = manifest;
-    const decoded = decodeIndexBody(object, header, { body, blockCount });
+    if (isSealed(seal) !== (manifest.seal !== null)) {
+      throw corruptObject(object, "of it and the manifest only one is sealed");
+    }
+    return { object, ...decoded };
+  }
+
+  async #load(manifest: Manifest, index: ManifestIndex): Promise<DecodedIndex> {
+    const { object, header, publicPart, body } = await this.#get(manifest, index);
+    const key = await this.#opener.keyOf("index", header.seal);
+    const packed = key ? await openPart(key, { place: 0, publicPart, bytes: body }) : body;
+    if (packed === undefined) throw corruptObject(object, "it cannot be opened with its key");
+    const decoded = decodeIndexBody(object, header, {
+      body: await unpack(object, packed, header.bodyBytes),
+      blockCount: manifest.blockCount,
+      packContext: this.#opener.contextOf("pack"),
+    });
     checkRange(decoded, index);
     return decoded;
   }

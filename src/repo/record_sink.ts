@@ -6,7 +6,8 @@ import { packKey } from "../core/pack.ts";
 import type { Store } from "../store/store.ts";
 import { type BuiltIndex, IndexBuilder } from "./index_builder.ts";
 import { BufferPool, type MemoryGauge } from "./memory_pool.ts";
-import { PackBuilder, type StoredFrame } from "./pack_builder.ts";
+import { PackBuilder, type PackedFrame } from "./pack_builder.ts";
+import type { Sealer } from "./sealer.ts";
 import { sha256HexOfLarge } from "./sha256.ts";
 
 /** One being filled, the others on their way to the store. */
@@ -28,6 +29,7 @@ interface OpenPack {
 export class RecordSink {
   readonly #store: Store;
   readonly #blockBytes: number;
+  readonly #sealer: Sealer;
   readonly #packBuffers: BufferPool;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
@@ -48,10 +50,16 @@ export class RecordSink {
 
   constructor(
     store: Store,
-    options: { blockBytes: number; gauge: MemoryGauge; signal?: AbortSignal | undefined },
+    options: {
+      blockBytes: number;
+      sealer: Sealer;
+      gauge: MemoryGauge;
+      signal?: AbortSignal | undefined;
+    },
   ) {
     this.#store = store;
     this.#blockBytes = options.blockBytes;
+    this.#sealer = options.sealer;
     const { gauge, signal } = options;
     this.#packBuffers = new BufferPool({ count: PACK_BUFFERS, bufferBytes: PACK_BYTES_MAX, gauge });
     this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
@@ -64,7 +72,7 @@ export class RecordSink {
   }
 
   /** @param release Called when the frame is stored in a pack, or dropped. */
-  frame(compressed: Promise<StoredFrame>, release: () => void): void {
+  frame(compressed: Promise<PackedFrame>, release: () => void): void {
     // Thrown when its turn comes; until then it is not an unhandled rejection.
     compressed.catch(() => undefined);
     this.#enqueue(async () => {
@@ -129,16 +137,16 @@ export class RecordSink {
     this.#stop.abort(error);
   }
 
-  async #append(frame: StoredFrame): Promise<void> {
+  async #append(frame: PackedFrame): Promise<void> {
     if (!this.#index.hasRoomFor(frame.extents.length)) await this.#sealIndex();
-    if (this.#pack && !this.#pack.builder.hasRoomFor(frame.stored.length)) this.#sealPack();
+    if (this.#pack && !this.#pack.builder.hasRoomFor(frame.bytes.length)) this.#sealPack();
     this.#pack ??= await this.#openPack();
     const { builder, number } = this.#pack;
-    this.#index.add({ ...builder.append(frame), pack: number }, frame.extents);
+    this.#index.add({ ...(await builder.append(frame)), pack: number }, frame.extents);
   }
 
   async #openPack(): Promise<OpenPack> {
-    const builder = new PackBuilder(await this.#packBuffers.take());
+    const builder = new PackBuilder(await this.#packBuffers.take(), this.#sealer.begin("pack"));
     const ref = Promise.withResolvers<PackRef>();
     return { builder, ref, number: this.#index.addPack(ref.promise) };
   }
@@ -147,7 +155,7 @@ export class RecordSink {
     if (!this.#pack) return;
     const { builder, ref } = this.#pack;
     this.#pack = undefined;
-    const upload = this.#uploadPack(builder.close(this.#blockBytes), ref)
+    const upload = this.#uploadPack(builder, ref)
       .catch((error: unknown) => {
         ref.reject(error);
         this.#fail(error);
@@ -156,11 +164,12 @@ export class RecordSink {
     this.#packUploads.push(upload);
   }
 
-  async #uploadPack(bytes: Uint8Array, ref: PromiseWithResolvers<PackRef>): Promise<void> {
+  async #uploadPack(builder: PackBuilder, ref: PromiseWithResolvers<PackRef>): Promise<void> {
+    const bytes = await builder.close(this.#blockBytes);
     const naming = this.#naming.then(() => sha256HexOfLarge(bytes));
     this.#naming = naming;
     const name = await naming;
-    ref.resolve({ name, sizeBytes: bytes.length });
+    ref.resolve({ name, sizeBytes: bytes.length, key: builder.key });
     await this.#upload(packKey(name), bytes);
   }
 
@@ -198,7 +207,10 @@ export class RecordSink {
   async #uploadIndex(index: IndexBuilder, packUploads: Promise<void>[]): Promise<void> {
     await Promise.all(packUploads);
     this.throwIfFailed();
-    const { bytes, ...built }: BuiltIndex = await index.close(this.#blockBytes);
+    const { bytes, ...built }: BuiltIndex = await index.close(
+      this.#blockBytes,
+      this.#sealer.begin("index"),
+    );
     await this.#upload(indexKey(built.name), bytes);
     this.#indexes.push({ ...built, sizeBytes: bytes.length });
   }

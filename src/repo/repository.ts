@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { z } from "zod";
 import { inChainOrder, parentKeyOf } from "../core/chain.ts";
 import { corruptObject } from "../core/corrupt.ts";
@@ -8,13 +9,18 @@ import {
   encodeManifest,
   keyOfManifest,
   type Manifest,
+  type ManifestDetails,
   type StoredManifest,
 } from "../core/manifest.ts";
 import { MANIFEST_PREFIX, parseManifestKey } from "../core/manifest_key.ts";
 import { mapInOrder } from "../core/ordered.ts";
+import { SEAL_KEY_BYTES } from "../core/seal.ts";
 import { assert, IbackupError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { IndexCache } from "./index_cache.ts";
+import { openDetails } from "./manifest_seal.ts";
+import { Opener, type Unwrap } from "./opener.ts";
+import { NO_SEALER, openSealer, type Sealer } from "./sealer.ts";
 import { sha256Hex } from "./sha256.ts";
 
 const REPOSITORY_KEY = "repository";
@@ -25,8 +31,17 @@ const documentSchema = z.strictObject({
   /** UUID. */
   id: z.uuid(),
   createdAt: z.iso.datetime({ precision: 3 }),
-  encryption: z.literal("none"),
+  encryption: z.enum(["none", "age"]),
+  /** What backups are sealed to, until the keys change; null without encryption. */
+  recipient: z.string().nullable(),
 });
+
+/** How the data keys of a sealed repository are wrapped. */
+export interface RepositoryKeys {
+  /** Needs no secret. */
+  wrap(dataKey: Uint8Array): Promise<Uint8Array>;
+  unwrap: Unwrap;
+}
 
 /** What a new repository is told about itself. */
 export interface RepositoryOptions {
@@ -45,7 +60,7 @@ export async function createRepository(
   options: RepositoryOptions,
 ): Promise<Repository> {
   const { id, createdAt } = options;
-  const document = { id, createdAt: createdAt.toISOString(), encryption: "none" };
+  const document = { id, createdAt: createdAt.toISOString(), encryption: "none", recipient: null };
   const bytes = encodeDocument(KIND, documentSchema.parse(document), sha256Hex);
   if (!(await putOnce(store, REPOSITORY_KEY, bytes))) {
     throw new IbackupError("REPOSITORY_EXISTS", `Cannot make a repository in ${store.url}`, {
@@ -89,11 +104,43 @@ export class Repository {
   readonly id: string;
   /** Decoded index objects, kept within a limit of bytes. */
   readonly indexes: IndexCache;
+  readonly #keys: RepositoryKeys | undefined;
+  readonly #opener: Opener;
 
-  constructor(store: Store, id: string) {
+  /** @param keys Undefined without encryption. */
+  constructor(store: Store, id: string, keys?: RepositoryKeys) {
     this.store = store;
     this.id = id;
-    this.indexes = new IndexCache(store);
+    this.#keys = keys;
+    this.#opener = new Opener(id, keys?.unwrap ?? unwrapNothing);
+    this.indexes = new IndexCache(store, this.#opener);
+  }
+
+  get isSealed(): boolean {
+    return this.#keys !== undefined;
+  }
+
+  /** Opens the packs of this repository, without an index object. */
+  get opener(): Opener {
+    return this.#opener;
+  }
+
+  /** For one backup. Whoever calls closes it. */
+  async sealer(): Promise<Sealer> {
+    if (this.#keys === undefined) return NO_SEALER;
+    const dataKey = new Uint8Array(randomBytes(SEAL_KEY_BYTES));
+    return openSealer(this.id, { dataKey, wrappedKey: await this.#keys.wrap(dataKey) });
+  }
+
+  /**
+   * What of a backup is not for everybody.
+   *
+   * @throws IbackupError NO_KEY without a fitting identity; CORRUPT_DATA.
+   */
+  async detailsOf({ key, sha256 }: StoredManifest): Promise<ManifestDetails> {
+    const stored = await this.#readManifest(key);
+    if (stored?.sha256 !== sha256) throw corruptObject(key, "it is not as it was a moment ago");
+    return await openDetails(stored, this.#opener);
   }
 
   /**
@@ -185,11 +232,22 @@ export class Repository {
     const bytes = await this.store.get(key, { maxBytes: DOCUMENT_BYTES_MAX });
     if (bytes === undefined) return undefined;
     const manifest = decodeManifest({ object: key, bytes }, sha256Hex);
+    if ((manifest.seal !== null) !== this.isSealed) {
+      const [is, isNot] = this.isSealed ? ["clear", "sealed"] : ["sealed", "clear"];
+      throw corruptObject(key, `it is ${is}, and the repository is ${isNot}`);
+    }
     return { manifest, key, sha256: sha256Hex(bytes) };
   }
 }
 
 const DAMAGE_CODES: ReadonlySet<string> = new Set(["CORRUPT_DATA", "REPOSITORY_FORMAT"]);
+
+async function unwrapNothing(): Promise<never> {
+  throw new IbackupError("CORRUPT_DATA", "Cannot open a sealed object", {
+    why: "the repository has no keys: nothing in it is sealed",
+    fix: "run `ibackup verify` to see what else does not belong here",
+  });
+}
 
 /**
  * Stores an object that must not exist yet.

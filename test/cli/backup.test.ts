@@ -262,7 +262,7 @@ describe("verify", () => {
       .filter((name) => name.includes("/"))
       .map((name) => join(packs, name));
     const bytes = readFileSync(pack);
-    bytes[20] = (bytes[20] ?? 0) ^ 1;
+    bytes[60] = (bytes[60] ?? 0) ^ 1;
     writeFileSync(pack, bytes);
 
     const ended = cli("verify", "--data", "--json");

@@ -47,7 +47,6 @@ function manifestOf(
       sizeBytes: 1 << 30,
       logicalBlockBytes: 512,
       identity: { kind: "serial", value: `serial-${diskName}` },
-      partitionTableSha256: null,
     },
     type: parent ? "incremental" : "base",
     parentId: parent?.manifest.backupId ?? null,
@@ -58,12 +57,8 @@ function manifestOf(
     startedAt: instant,
     finishedAt: instant,
     consistency: "quiet",
-    gapCheck: parent
-      ? { verdict: "trusted", reason: "every write since the parent was seen" }
-      : { verdict: "base", reason: "the repository has no backup of this disk" },
-    tracking: null,
+    gapCheck: parent ? "trusted" : "base",
     freezeMs: null,
-    fileSystems: [],
     passes: 1,
     blockBytes: 4096,
     blockCount: 1 << 18,
@@ -73,6 +68,17 @@ function manifestOf(
     bytesStored: 0,
     indexes: [],
     ibackupVersion: "0.1.0",
+    seal: null,
+    details: {
+      partitionTableSha256: null,
+      gapReason: parent
+        ? "every write since the parent was seen"
+        : "the repository has no backup of this disk",
+      tracking: null,
+      fileSystems: [],
+    },
+    writer: null,
+    signature: null,
     ...fields,
   };
 }

@@ -71,13 +71,18 @@ describe("decodeDocument()", () => {
 describe("decodeManifest()", () => {
   const manifest = exampleManifest(5, {
     blockCount: 1000,
-    tracking: {
-      bootId: "b",
-      session: "s",
-      epoch: 4,
-      hooks: ["block"],
-      lostEvents: 0,
-      taints: [{ reason: "passthrough", count: 2 }],
+    details: {
+      partitionTableSha256: null,
+      gapReason: "test",
+      tracking: {
+        bootId: "b",
+        session: "s",
+        epoch: 4,
+        hooks: ["block"],
+        lostEvents: 0,
+        taints: [{ reason: "passthrough", count: 2 }],
+      },
+      fileSystems: [],
     },
     indexes: [
       { name: "ab".repeat(32), sizeBytes: 9, firstBlock: 0, blockCount: 1000, frameCount: 3 },
@@ -87,7 +92,7 @@ describe("decodeManifest()", () => {
     type: "incremental",
     parentId: exampleManifest(4).backupId,
     parentSha256: "0".repeat(64),
-    gapCheck: { verdict: "trusted", reason: "test" },
+    gapCheck: "trusted",
   };
   const OTHER_DISK = { ...manifest.disk, name: "vdb" };
   const object = keyOfManifest(manifest, sha256);
@@ -112,6 +117,9 @@ describe("decodeManifest()", () => {
     ["a time without milliseconds", { capturedAt: "2026-11-22T00:00:00Z" }],
     ["a negative count", { bytesRead: -1 }],
     ["a fraction of a block", { blocksChanged: 1.5 }],
+    ["sealed details without a key", { details: "AAAA" }],
+    ["clear details with a key", { seal: { salt: "AAAA", wrappedKey: "AAAA" } }],
+    ["a signature of nobody", { signature: "AAAA" }],
     ["a consistency that nobody knows", { consistency: "perfect" }],
   ];
 

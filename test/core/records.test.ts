@@ -6,12 +6,16 @@ import type { BlockExtent } from "../../src/core/extent.ts";
 import {
   decodeIndexBody,
   decodeIndexHeader,
-  encodeIndex,
   encodeIndexBody,
-  INDEX_HEADER_BYTES,
+  encodeIndexHeader,
 } from "../../src/core/index_codec.ts";
 import { FRAME_BLOCKS_MAX, WINDOW_BLOCKS } from "../../src/core/limits.ts";
-import { decodePack, encodePackHeader, encodePackTrailer } from "../../src/core/pack.ts";
+import {
+  decodePack,
+  decodePackRecords,
+  encodePackHeader,
+  encodePackTrailer,
+} from "../../src/core/pack.ts";
 import {
   decodeRecords,
   encodeRecord,
@@ -20,6 +24,7 @@ import {
   placeOf,
   RECORD_KIND,
 } from "../../src/core/records.ts";
+import { NO_SEAL } from "../../src/core/seal.ts";
 import { IbackupError } from "../../src/errors.ts";
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
@@ -58,7 +63,13 @@ const dataRecord = fc
   .map(([window, inWindow, some, offset, seed]): Record => {
     const digest = Uint8Array.from({ length: 16 }, (_, at) => (seed >> (at % 24)) & 0xff);
     const extents = layOut(window * WINDOW_BLOCKS + inWindow, some, FRAME_BLOCKS_MAX);
-    const place = { codec: RECORD_KIND.zstd, pack: 0, offset: offset + 8, storedBytes: 77, digest };
+    const place = {
+      codec: RECORD_KIND.zstd,
+      pack: 0,
+      offset: offset + 42,
+      storedBytes: 77,
+      digest,
+    };
     return { place, extents };
   });
 const recordList = fc.array(fc.oneof(zeroRecord, dataRecord), { maxLength: 12 });
@@ -76,8 +87,9 @@ function countsOf(records: readonly Record[]) {
 
 function encodeIndexOf(records: readonly Record[]) {
   const body = encodeIndexBody([PACK], encodeAll(records));
-  const header = { blockBytes: 4096, packCount: 1, bodyBytes: body.length, ...countsOf(records) };
-  return { body, header, bytes: encodeIndex(header, body) };
+  const counts = { ...countsOf(records), bodyBytes: body.length };
+  const header = encodeIndexHeader({ blockBytes: 4096, packs: [PACK], seal: NO_SEAL, ...counts });
+  return { bytes: new Uint8Array([...header, ...body]) };
 }
 
 /** What the codec makes of it: records, or the code of the error. */
@@ -190,13 +202,13 @@ describe("a varint", () => {
 
 describe("an index object", () => {
   const frame: Record = {
-    place: { codec: 2, pack: 0, offset: 8, storedBytes: 100, digest: new Uint8Array(16).fill(7) },
+    place: { codec: 2, pack: 0, offset: 42, storedBytes: 100, digest: new Uint8Array(16).fill(7) },
     extents: [{ firstBlock: 70, blockCount: 3 }],
   };
   const decode = (bytes: Uint8Array) => {
-    const header = decodeIndexHeader("indexes/x", bytes);
-    const body = bytes.subarray(INDEX_HEADER_BYTES);
-    return decodeIndexBody("indexes/x", header, { body, blockCount: 1000 });
+    const { header, body } = decodeIndexHeader("indexes/x", bytes);
+    const stored = { body, blockCount: 1000, packContext: new Uint8Array() };
+    return decodeIndexBody("indexes/x", header, stored);
   };
 
   test("comes back with its packs", () => {
@@ -223,7 +235,7 @@ describe("an index object", () => {
 
   const misplaced: [string, Partial<FramePlace>][] = [
     ["in a pack that it does not list", { pack: 1 }],
-    ["in the header of a pack", { offset: 7 }],
+    ["in the header of a pack", { offset: 41 }],
     ["in the trailer of a pack", { offset: PACK.sizeBytes - 139 }],
     ["that is larger than its blocks", { storedBytes: 3 * 4096 }],
     ["that is stored as it is but has another size", { codec: 1, storedBytes: 4096 }],
@@ -273,7 +285,7 @@ describe("a pack", () => {
   function encodePack(frames: readonly number[]): Uint8Array {
     const pack = new ByteWriter();
     const section = new ByteWriter();
-    pack.bytes(encodePackHeader());
+    pack.bytes(encodePackHeader(NO_SEAL));
     for (const [number, storedBytes] of frames.entries()) {
       const place = { codec: RECORD_KIND.zstd, pack: 0, storedBytes, digest: new Uint8Array(16) };
       const extents = [{ firstBlock: number * 64, blockCount: 64 }];
@@ -286,29 +298,34 @@ describe("a pack", () => {
     return pack.view();
   }
 
+  function decode(bytes: Uint8Array) {
+    const pack = decodePack("packs/x", bytes, sha256);
+    return decodePackRecords("packs/x", pack, pack.section);
+  }
+
   test("tells its records without any index object", () => {
-    const { blockBytes, records } = decodePack("packs/x", encodePack([10, 20, 30]), sha256);
+    const { blockBytes } = decodePack("packs/x", encodePack([10, 20, 30]), sha256);
+    const records = decode(encodePack([10, 20, 30]));
     expect(blockBytes).toBe(4096);
-    expect([...records.offsets]).toEqual([8, 18, 38]);
+    expect([...records.offsets]).toEqual([42, 52, 72]);
     expect([...records.storedBytes]).toEqual([10, 20, 30]);
   });
 
   test("is refused when cut at any byte", () => {
     const bytes = encodePack([10, 20, 30]);
     for (let cut = 0; cut < bytes.length; cut++) {
-      expect(outcome(() => decodePack("packs/x", bytes.subarray(0, cut), sha256))).toBe(
-        "CORRUPT_DATA",
-      );
+      expect(outcome(() => decode(bytes.subarray(0, cut)))).toBe("CORRUPT_DATA");
     }
   });
 
   test("is refused with any bit of its header, records or trailer flipped", () => {
     const bytes = encodePack([10, 20, 30]);
     for (let at = 0; at < bytes.length; at++) {
-      if (at >= 8 && at < 68) continue;
+      // Frames are under the digests of their records.
+      if (at >= 42 && at < 102) continue;
       const flipped = bytes.slice();
       flipped[at] = flipped[at]! ^ 0x10;
-      const code = outcome(() => decodePack("packs/x", flipped, sha256));
+      const code = outcome(() => decode(flipped));
       // The block size is under the pack's name only.
       const isBlockBytes = at >= bytes.length - 28 && at < bytes.length - 24;
       if (!isBlockBytes) expect(["CORRUPT_DATA", "REPOSITORY_FORMAT"]).toContain(code);

@@ -119,7 +119,7 @@ async function runAndJudge(
   noteLease(world, repository, { ending, mayBeLeft: run.plan.fault !== undefined });
   await startAnewWhereBroken(world, ending);
   const { gapCheck, consistency } = manifest ?? {};
-  const what = manifest ? `${manifest.backupId} ${gapCheck?.verdict} ${consistency}` : "nothing";
+  const what = manifest ? `${manifest.backupId} ${gapCheck} ${consistency}` : "nothing";
   return `${ending.kind}: ${what}, ${recorded.changes.length} writes meanwhile`;
 }
 

@@ -2,6 +2,7 @@
 import type { Buffer } from "node:buffer";
 import type { Manifest } from "../../src/core/manifest.ts";
 import { IbackupError } from "../../src/errors.ts";
+import { clearDetails } from "../support/backups.ts";
 import { firstDifferenceOf, type Recorded } from "./disk.ts";
 import { type Doubt, digestOfBytes, type ModelRepository } from "./repository.ts";
 import type { World } from "./world.ts";
@@ -45,7 +46,7 @@ export async function judge(
     world.count(`= ${ending.kind}, nothing committed`);
     return undefined;
   }
-  world.count(`= ${ending.kind}: ${manifest.gapCheck.verdict}, ${manifest.consistency}`);
+  world.count(`= ${ending.kind}: ${manifest.gapCheck}, ${manifest.consistency}`);
   const content = await repository.contentOf(manifest.backupId);
   expectContent(content, flush, manifest);
   expectVerdict(world, repository, { manifest, flush });
@@ -53,7 +54,7 @@ export async function judge(
     throw new Error("nothing was written meanwhile, and yet it is fuzzy");
   }
   repository.digests.set(manifest.backupId, digestOfBytes(content));
-  const isTracked = world.tracking === "on" && manifest.tracking !== null;
+  const isTracked = world.tracking === "on" && clearDetails(manifest).tracking !== null;
   repository.doubt = {
     must: undefined,
     may: isTracked ? undefined : "the newest backup was taken untracked",
@@ -73,7 +74,7 @@ function expectKnown(error: unknown, codes: readonly string[]): void {
 /** A point in time has to be one; of any other backup each byte has to be of some moment. */
 function expectContent(content: Buffer, { before, changes }: Recorded, manifest: Manifest): void {
   const { backupId, consistency, gapCheck } = manifest;
-  const what = `${backupId} (${consistency}, ${gapCheck.verdict}: ${gapCheck.reason})`;
+  const what = `${backupId} (${consistency}, ${gapCheck}: ${clearDetails(manifest).gapReason})`;
   const fault =
     consistency === "fuzzy"
       ? mixFault(content, before, changes)
@@ -127,7 +128,8 @@ function expectVerdict(
   repository: ModelRepository,
   { manifest, flush }: { manifest: Manifest; flush: Flushed },
 ): void {
-  const { verdict, reason } = manifest.gapCheck;
+  const { gapCheck: verdict } = manifest;
+  const reason = clearDetails(manifest).gapReason;
   const { asked, doubt } = flush;
   const { must, may } = doubt;
   const isFirst = repository.digests.size === 0;

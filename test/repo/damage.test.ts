@@ -164,7 +164,7 @@ describe("readBlocks() of a damaged repository", () => {
       bytes[5000] = bytes[5000]! ^ 1;
       return bytes;
     });
-    expect((await failureOf(restoreNow)).why).toMatch(/frame at byte 8 does not have the digest/);
+    expect((await failureOf(restoreNow)).why).toMatch(/frame at byte 42 does not have the digest/);
     const lost = await expectOnlyNamedBlocksLost();
     expect(lost.reduce((sum, { blockCount }) => sum + blockCount, 0)).toBeLessThanOrEqual(64);
   });

@@ -1,6 +1,6 @@
 import { chainOf, selectBackup } from "../../src/core/chain.ts";
 import type { BlockExtent } from "../../src/core/extent.ts";
-import type { Manifest, StoredManifest } from "../../src/core/manifest.ts";
+import type { Manifest, ManifestDetails, StoredManifest } from "../../src/core/manifest.ts";
 import { assert } from "../../src/errors.ts";
 import { openBackupWriter, type WrittenBackup } from "../../src/repo/backup_writer.ts";
 import { type Piece, type ReadOptions, readBlocks } from "../../src/repo/block_reader.ts";
@@ -32,7 +32,6 @@ export function exampleManifest(number: number, fields: Partial<Manifest> = {}):
       sizeBytes: (fields.blockCount ?? 0) * (fields.blockBytes ?? BLOCK_BYTES),
       logicalBlockBytes: 512,
       identity: { kind: "serial", value: "S3R1AL" },
-      partitionTableSha256: null,
     },
     type: parentId === null ? "base" : "incremental",
     parentId,
@@ -43,10 +42,8 @@ export function exampleManifest(number: number, fields: Partial<Manifest> = {}):
     startedAt: at,
     finishedAt: at,
     consistency: "quiet",
-    gapCheck: { verdict: parentId === null ? "base" : "trusted", reason: "test" },
-    tracking: null,
+    gapCheck: parentId === null ? "base" : "trusted",
     freezeMs: null,
-    fileSystems: [],
     passes: 1,
     blockBytes: BLOCK_BYTES,
     blockCount: 0,
@@ -56,8 +53,18 @@ export function exampleManifest(number: number, fields: Partial<Manifest> = {}):
     bytesStored: 0,
     indexes: [],
     ibackupVersion: "0.1.0",
+    seal: null,
+    details: { partitionTableSha256: null, gapReason: "test", tracking: null, fileSystems: [] },
+    writer: null,
+    signature: null,
     ...fields,
   };
+}
+
+/** Of a manifest that is not sealed. */
+export function clearDetails({ details }: Manifest): ManifestDetails {
+  assert(typeof details === "object", "the manifest is not sealed");
+  return details;
 }
 
 /** What a child of `parent` says of it. */
