@@ -86,6 +86,8 @@ export interface Bounds {
   /** Room for what is read while frozen. */
   memoryBytes: number;
   blockBytes: number;
+  /** What the flush stores goes to the very disk that it reads, and has to be read in turn. */
+  feedsItself: boolean;
 }
 
 export type Step =
@@ -128,11 +130,23 @@ const BRAKE_READING_SHARE = 0.1;
 const FAILED_FREEZES_MAX = 2;
 
 export function planNext(facts: Facts, bounds: Bounds): Step {
+  if (chasesItself(facts, bounds)) {
+    return {
+      kind: "give up",
+      reason: "the repository stands on the disk, and grows with each pass",
+    };
+  }
   if (!bounds.canFreeze) return planWithoutFreeze(facts, bounds);
   const step = planTowardsFreeze(facts, bounds);
-  const isNear = step.kind === "pass" && facts.rest.bytes <= CLOSE_IN_BYTES;
+  const nearBytes = bounds.feedsItself ? bounds.memoryBytes : CLOSE_IN_BYTES;
+  const isNear = step.kind === "pass" && facts.rest.bytes <= nearBytes;
   const isFreeze = step.kind === "freeze" || step.kind === "brake";
   return (isNear || isFreeze) && !facts.isClosingIn ? { kind: "close in" } : step;
+}
+
+/** What fits into memory can be read without storing anything meanwhile. */
+function chasesItself(facts: Facts, { feedsItself, memoryBytes }: Bounds): boolean {
+  return feedsItself && passesOf(facts).length > 0 && facts.rest.bytes > memoryBytes;
 }
 
 function planTowardsFreeze(facts: Facts, bounds: Bounds): Step {

@@ -11,6 +11,8 @@ export interface Freezing extends FreezeOptions {
   targets: readonly FreezeTarget[];
   /** Why nothing is frozen; undefined where it can be. */
   obstacle: string | undefined;
+  /** The repository stands on a file system of the disk. */
+  feedsItself: boolean;
 }
 
 /**
@@ -21,20 +23,21 @@ export function prepareFreezing(flush: FlushTask): Freezing {
   const { context, disk, options, repository } = flush;
   const asked = { ...DEFAULT_FREEZE, ...options.freeze };
   const targets = disk.freezeTargets();
+  const mountIds = targets.map(({ mountId }) => mountId);
+  const { url } = repository.store;
+  const feedsItself = url.startsWith("file:") && liesOn(fileURLToPath(url), mountIds);
+  if (feedsItself) {
+    context.progress.message(
+      `the repository ${url} stands on the disk that it is to protect: it will be lost with it, and each backup holds a copy of the one before`,
+    );
+  }
   const obstacle = obstacleOf(flush, asked, targets);
   if (obstacle !== undefined) {
     if (options.consistency === "frozen") throw cannotFreeze(options.device, obstacle);
-    return { ...asked, targets, obstacle: obstacle.why };
+    return { ...asked, targets, obstacle: obstacle.why, feedsItself };
   }
-  const mountIds = targets.map(({ mountId }) => mountId);
   if (liesOn(context.runtimeDir(), mountIds)) throw unsafeRuntimeFolder(context.runtimeDir());
-  const { url } = repository.store;
-  if (url.startsWith("file:") && liesOn(fileURLToPath(url), mountIds)) {
-    context.progress.message(
-      `the repository ${url} stands on the disk that it is to protect: it will be lost with it`,
-    );
-  }
-  return { ...asked, targets, obstacle: undefined };
+  return { ...asked, targets, obstacle: undefined, feedsItself };
 }
 
 /** What the manifest says of the file systems; `mounts` is empty when nothing was frozen. */

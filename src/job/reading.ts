@@ -89,12 +89,12 @@ class TrackedReading {
 
   constructor(flush: FlushTask, plan: ReadingPlan) {
     const { blockBytes } = flush.disk;
-    const { obstacle, limitMs, budgetMs, passesMax } = plan.freezing;
+    const { obstacle, limitMs, budgetMs, passesMax, feedsItself } = plan.freezing;
     this.#flush = flush;
     this.#plan = plan;
     const canFreeze = obstacle === undefined;
     const limits = { limitMs, budgetMs, passesMax, memoryBytes: MEMORY_BYTES };
-    this.#bounds = { canFreeze, ...limits, blockBytes };
+    this.#bounds = { canFreeze, ...limits, blockBytes, feedsItself };
     this.#ownWrites = new OwnWrites(flush);
     this.#rest = new Rest(flush, plan.first);
     const store = (run: BlockRun): Promise<void> => storeRun(flush, run);

@@ -25,6 +25,7 @@ const BOUNDS: Bounds = {
   passesMax: 10,
   memoryBytes: 64 << 20,
   blockBytes: BLOCK_BYTES,
+  feedsItself: false,
 };
 
 /** A disk and who writes to it: random blocks of a working set, at an even rate. */
@@ -92,7 +93,8 @@ class Simulation {
     const readMs = readingMs(this.#world.speed, work);
     const storeMs = this.#isClosingIn ? 0 : work.bytes / this.#world.storedPerMs;
     if (this.#isClosingIn) this.#speed = learnSpeed(this.#speed, work, readMs);
-    this.#rest = 0;
+    // What nothing can compress is stored on the disk once more.
+    this.#rest = this.#bounds.feedsItself && !this.#isClosingIn ? before : 0;
     this.#writeFor(Math.max(readMs, storeMs));
     this.#stretches.push({ kind: "pass", blocksBefore: before, blocksAfter: this.#rest });
   }
@@ -165,6 +167,7 @@ const anyBounds: fc.Arbitrary<Bounds> = fc.record({
   passesMax: fc.integer({ min: 1, max: 30 }),
   memoryBytes: fc.constant(64 << 20),
   blockBytes: fc.constant(BLOCK_BYTES),
+  feedsItself: fc.boolean(),
 });
 
 describe("planNext()", () => {
@@ -178,6 +181,17 @@ describe("planNext()", () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  test("does not chase what it stores on the disk itself", () => {
+    const bounds = { ...BOUNDS, feedsItself: true };
+    expect(new Simulation(DISK, bounds).run()).toMatchObject({ steps: ["pass", "give up"] });
+    const firstBlocks = (48 << 20) / BLOCK_BYTES;
+    const { end, steps } = new Simulation({ ...DISK, firstBlocks }, bounds).run();
+    expect({ end, passes: steps.filter((kind) => kind === "pass").length }).toEqual({
+      end: "frozen",
+      passes: 1,
+    });
   });
 
   test("never plans a freeze beyond the limit, nor beyond the budget", () => {

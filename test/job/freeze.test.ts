@@ -78,6 +78,24 @@ describe.runIf(canTrack())("flush", () => {
     site.must("verify", "--data");
   });
 
+  test("does not chase its own packs on the disk until that is full", () => {
+    const { disk, folder } = mountedDisk("disk", 400);
+    site.repo = `file://${join(folder, "repository")}`;
+    site.init();
+    site.must("track", "start", disk);
+    run("dd", "if=/dev/urandom", `of=${join(folder, "file")}`, "bs=1M", "count=100");
+    const asked = site.run("flush", disk, "--consistency", "frozen");
+    expect(asked).toMatchObject({
+      status: 19,
+      stderr: expect.stringContaining("grows with each pass"),
+    });
+    const { consistency, passes, bytesStored } = site.flush(disk);
+    expect({ consistency, passes }).toEqual({ consistency: "fuzzy", passes: 1 });
+    // The file, and the packs of the flush that gave up.
+    expect(bytesStored).toBeLessThan(220 << 20);
+    site.must("verify", "--data");
+  });
+
   test("does not freeze the file system that its own runtime folder lies on", () => {
     const { disk, folder } = mountedDisk("disk", 64);
     site.init();
