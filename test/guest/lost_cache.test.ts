@@ -81,7 +81,7 @@ describe("a repository on a disk that loses its cache when the power goes", () =
       log.apply(cutImage, log.survivors(durable, cut, random));
       expectSound(cutImage, cut);
     }
-  });
+  }, 7_200_000);
 
   /** How many backups had been promised when so many entries were logged. */
   function promisedAt(cut: number): number {

@@ -80,7 +80,13 @@ let repository: RepositoryDisk;
 
 function boot(script: string, kernel: "6.1" | "5.10" = "6.1"): Map<string, Flushes> {
   const disks = [...sources, repository.image, copies];
-  const options = { kernel, disks, modules: MODULES, programs: PROGRAMS };
+  const options = {
+    kernel,
+    disks,
+    modules: MODULES,
+    programs: PROGRAMS,
+    timeLimitSeconds: 500,
+  };
   const { status, stdout, stderr } = runGuest(machine, script, options);
   if (status !== 0) throw new Error(`the guest's script: status ${status}\n${stdout}${stderr}`);
   return new Map(
@@ -128,7 +134,7 @@ describe("stacked devices", () => {
     const table = "label: gpt\\nstart=2048, size=34816\\nstart=36864, size=10240\\n";
     shell(`printf '${table}' | sfdisk --quiet '${partitioned}'`);
     first = boot(FIRST_BOOT);
-  }, 600_000);
+  }, 520_000);
   afterAll(() => machine.close());
 
   test.each(DEVICES)("/dev/%s is tracked while it is mounted, and raw", (device) => {
@@ -167,7 +173,7 @@ describe("stacked devices", () => {
       expect(flushed, device).toMatchObject(expected);
     }
     expectRestored(third.get("rebooted"), 0);
-  });
+  }, 1_200_000);
 
   test("are trusted again when tracking has gone on since", () => {
     for (const [device, flushed] of third.get("tracked") ?? []) {
