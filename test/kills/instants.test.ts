@@ -1,12 +1,13 @@
 /** A flush, its helper or the watchdog is killed at random moments. */
-import { env, stderr } from "node:process";
+import { stderr } from "node:process";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { isLong, PART } from "../support/long.ts";
 import { seededRandom } from "../support/random.ts";
 import { canTrack } from "../support/site.ts";
 import type { Role } from "../support/step_killer.ts";
 import { KillSite } from "./kill_site.ts";
 
-const KILLS = env["IBACKUP_LONG"] === "1" ? 300 : 12;
+const KILLS = isLong ? Math.ceil(300 / PART.of) : 12;
 /** From before the freeze until after it, more or less. */
 const WATCHDOG_LIFE_MS = 150;
 const VICTIMS: readonly Role[] = ["flush", "helper", "watchdog"];

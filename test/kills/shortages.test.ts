@@ -2,9 +2,10 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { statfsSync } from "node:fs";
-import { env, stderr } from "node:process";
+import { stderr } from "node:process";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EXIT_STATUS } from "../../src/errors.ts";
+import { isLong } from "../support/long.ts";
 import { firstDifference, run, shell } from "../support/machine.ts";
 import { MemoryGroup } from "../support/memory_group.ts";
 import { canTrack, Site } from "../support/site.ts";
@@ -15,10 +16,9 @@ const MIB = 1 << 20;
 const SIZE_BYTES = 32 * MIB;
 const PAGE_BYTES = 4096;
 /** From less than starting takes to enough, with room to spare. */
-const LIMITS_MIB =
-  env["IBACKUP_LONG"] === "1"
-    ? [30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150, 160, 400]
-    : [60, 100, 120, 400];
+const LIMITS_MIB = isLong
+  ? [30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150, 160, 400]
+  : [60, 100, 120, 400];
 
 describe.runIf(canTrack())("a flush", () => {
   test("that the kernel kills for want of memory loses nothing", async () => {

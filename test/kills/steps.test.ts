@@ -2,15 +2,16 @@
  * A flush, its helper and the watchdog are killed right before each thing that they do to the world:
  * each file made, written, renamed or removed, each call of bpf(2), each ioctl, each process started.
  */
-import { env, stderr } from "node:process";
+import { stderr } from "node:process";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { isLong, PART } from "../support/long.ts";
 import { seededRandom } from "../support/random.ts";
 import { canTrack } from "../support/site.ts";
 import type { Role } from "../support/step_killer.ts";
 import { KillSite } from "./kill_site.ts";
 
 /** In CI one in so many steps, others each time. */
-const STRIDE = env["IBACKUP_LONG"] === "1" ? 1 : 16;
+const STRIDE = isLong ? PART.of : 16;
 const STATUS_OF_KILLED = 137;
 
 describe.runIf(canTrack())("a flush under load", () => {
@@ -31,8 +32,9 @@ describe.runIf(canTrack())("a flush under load", () => {
       await kills.expectNextFlushRight();
       const before = kills.committed;
       const endings = new Map<string, number>();
-      const first =
-        1 + seededRandom(`steps of the ${role}`).below(Math.min(STRIDE, whole.steps.length));
+      const first = isLong
+        ? PART.number
+        : 1 + seededRandom(`steps of the ${role}`).below(Math.min(STRIDE, whole.steps.length));
       let count = 0;
       for (let step = first; step <= whole.steps.length; step += STRIDE) {
         const killed = await kills.flushKilledAt({ role, step });

@@ -10,12 +10,13 @@ import { env, stderr } from "node:process";
 import { describe, expect, test } from "vitest";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import { verify } from "../../src/job/verify.ts";
+import { isLong } from "../support/long.ts";
 import { type Random, seededRandom } from "../support/random.ts";
 import { canTrack } from "../support/site.ts";
 import { flush } from "./flushes.ts";
 import { type Operation, trackAnew } from "./mishaps.ts";
 import { expectDigest, OPERATIONS } from "./operations.ts";
-import { isLong, World } from "./world.ts";
+import { World } from "./world.ts";
 
 const ROUNDS = Number(env["IBACKUP_ROUNDS"] ?? (isLong ? 1000 : 40));
 const ROUNDS_OF_A_WORLD_MAX = 40;

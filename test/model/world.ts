@@ -1,6 +1,5 @@
 /** The disk, its tracking and its two repositories, and what the model knows about them. */
 import { mkdtempSync, rmSync } from "node:fs";
-import { env } from "node:process";
 import type { JobContext } from "../../src/job/context.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import type { HookName } from "../../src/tracker/tracker.ts";
@@ -154,5 +153,3 @@ function contentOf(random: Random, length: number): Uint8Array {
   if (kind === 1) return new Uint8Array(length).fill(1 + random.below(255));
   return random.bytes(length);
 }
-
-export const isLong = env["IBACKUP_LONG"] === "1";
