@@ -38,6 +38,8 @@ const leaseSchema = z.strictObject({
   /** Names the lock that the holder has on his machine; within one boot. */
   lockFile: text,
   pid: z.int().min(0),
+  /** Tells the process from others that had or have its pid; within one boot. */
+  process: text,
   acquiredAt: instant,
   expiresAt: instant,
   /** True: nobody holds it any more, and none of lower number counts either. */
@@ -49,7 +51,7 @@ export type Lease = z.infer<typeof leaseSchema>;
 /** Who wants or has a lease. */
 export type Leaseholder = Pick<
   Lease,
-  "holder" | "machine" | "hostName" | "bootId" | "lockFile" | "pid"
+  "holder" | "machine" | "hostName" | "bootId" | "lockFile" | "pid" | "process"
 >;
 
 /** Of all leases of a disk. */
@@ -83,16 +85,20 @@ export function decodeLease(
   throw corruptObject(stored.object, z.prettifyError(parsed.error).replaceAll("\n", " "));
 }
 
-/**
- * Whether a lease keeps `asking` from taking the next one.
- *
- * @param asking Has the lock of the disk on his machine.
- * @param now By the clock of his machine.
- */
-export function isInForce(lease: Lease, asking: Leaseholder, now: Date): boolean {
-  if (lease.released || lease.holder === asking.holder) return false;
-  if (isEarlierProcess(lease, asking)) return false;
-  const leftMs = Date.parse(lease.expiresAt) + CLOCK_MARGIN_MS - now.getTime();
+/** Who asks for a lease. He has the lock of the disk on his machine. */
+export interface Asking {
+  holder: Leaseholder;
+  /** By the clock of his machine. */
+  now: Date;
+  /** True when a process of his machine and boot is known to be no more. */
+  hasEnded(process: Pick<Lease, "pid" | "process">): boolean;
+}
+
+/** Whether a lease keeps `asking` from taking the next one. */
+export function isInForce(lease: Lease, asking: Asking): boolean {
+  if (lease.released || lease.holder === asking.holder.holder) return false;
+  if (isOfTheDead(lease, asking)) return false;
+  const leftMs = Date.parse(lease.expiresAt) + CLOCK_MARGIN_MS - asking.now.getTime();
   // Nobody is given longer. With clocks so far apart none of them can tell, and a holder that died
   // would keep everybody out until a date that may be years away.
   const isCredible = leftMs <= LEASE_MS + 2 * CLOCK_MARGIN_MS;
@@ -100,10 +106,11 @@ export function isInForce(lease: Lease, asking: Leaseholder, now: Date): boolean
 }
 
 /**
- * True when the holder is known to be dead: he had the lock that `asking` has now, or the machine
- * has been started anew since.
+ * True when the holder is known to be dead: he had the lock that `asking` has now, the machine has
+ * been started anew since, or it says that his process is no more.
  */
-function isEarlierProcess(lease: Lease, asking: Leaseholder): boolean {
-  if (lease.machine !== asking.machine) return false;
-  return lease.bootId !== asking.bootId || lease.lockFile === asking.lockFile;
+function isOfTheDead(lease: Lease, { holder, hasEnded }: Asking): boolean {
+  if (lease.machine !== holder.machine) return false;
+  if (lease.bootId !== holder.bootId || lease.lockFile === holder.lockFile) return true;
+  return hasEnded(lease);
 }

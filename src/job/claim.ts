@@ -4,7 +4,7 @@ import type { Repository } from "../repo/repository.ts";
 import { sha256Hex } from "../repo/sha256.ts";
 import type { JobContext } from "./context.ts";
 import { type DiskLease, takeLease } from "./disk_lease.ts";
-import { describeLeaseholder } from "./leaseholder.ts";
+import { describeLeaseholder, hasProcessEnded } from "./leaseholder.ts";
 import { findSuccession, type Succession, type Successor } from "./succession.ts";
 
 export interface Claim {
@@ -31,6 +31,7 @@ export async function claimDisk(
     diskTag: diskTagOf({ vmId, diskName }, sha256Hex),
     holder: describeLeaseholder(context, lockFile),
     now: () => context.clock.now(),
+    hasEnded: hasProcessEnded,
     waitMs,
   });
   try {

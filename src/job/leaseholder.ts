@@ -1,8 +1,8 @@
 /** Who this process is, to others who look at its lease. */
 import { createHash } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, readlinkSync, statSync } from "node:fs";
 import { hostname } from "node:os";
-import { pid } from "node:process";
+import { kill, pid } from "node:process";
 import { toHex } from "../core/hex.ts";
 import type { Leaseholder } from "../core/lease.ts";
 import { systemCodeOf } from "../errors.ts";
@@ -22,7 +22,37 @@ export function describeLeaseholder(context: JobContext, lockFile: string): Leas
     bootId: readBootId(),
     lockFile: `${dev}:${ino}`,
     pid,
+    process: readProcess("self").name,
   };
+}
+
+/**
+ * True when a process of this machine and boot is known to be no more. Of one in another container
+ * nobody here can tell, and a lease that it left ends by itself.
+ */
+export function hasProcessEnded(of: Pick<Leaseholder, "pid" | "process">): boolean {
+  const isOurProc = readlinkSync("/proc/self") === String(pid);
+  if (!isOurProc || !of.process.startsWith(`${pidNamespace()} `)) return false;
+  try {
+    kill(of.pid, 0);
+    const { state, name } = readProcess(of.pid);
+    return name !== of.process || state === "Z";
+  } catch (error) {
+    // Without ESRCH it may only be hidden.
+    return systemCodeOf(error) === "ESRCH";
+  }
+}
+
+/** @returns A name that no other process of this boot has, whatever pids they share. */
+function readProcess(id: number | "self"): { state: string | undefined; name: string } {
+  const stat = readFileSync(`/proc/${id}/stat`, "utf8");
+  // The name of the program, in parentheses, may hold anything. Then: state, ..., ticks at the start.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return { state: fields[0], name: `${pidNamespace()} ${fields[19]}` };
+}
+
+function pidNamespace(): string {
+  return readlinkSync("/proc/self/ns/pid");
 }
 
 /** A digest: systemd asks that the machine id itself be told to nobody. */

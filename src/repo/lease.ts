@@ -1,4 +1,5 @@
 import {
+  type Asking,
   decodeLease,
   encodeLease,
   isInForce,
@@ -18,6 +19,7 @@ export interface LeaseRequest {
   diskTag: string;
   holder: Leaseholder;
   now: () => Date;
+  hasEnded: Asking["hasEnded"];
 }
 
 /** What came of asking for a lease. */
@@ -35,7 +37,7 @@ export async function acquireLease(store: Store, request: LeaseRequest): Promise
     const found = newest && (await readLease(store, newest));
     // Released a moment ago: numbers may begin anew.
     if (found === "gone") continue;
-    if (typeof found === "object" && isInForce(found, request.holder, request.now())) {
+    if (typeof found === "object" && isInForce(found, { ...request, now: request.now() })) {
       return { heldBy: found };
     }
     const held = new HeldLease(store, request, leaseNumberOf(newest ?? "") ?? 0);

@@ -25,6 +25,7 @@ const holder: Leaseholder = {
   bootId: "boot",
   lockFile: "1:2",
   pid: 3,
+  process: "three",
 };
 const stranger: Leaseholder = { ...holder, holder: "2".repeat(32), machine: "another" };
 
@@ -35,7 +36,8 @@ function lease(agoMs: number, fields: Partial<Lease> = {}, aheadMs = 0): Lease {
   return { ...holder, acquiredAt, expiresAt, released: false, ...fields };
 }
 
-const holds = (it: Lease, asking: Leaseholder = stranger) => isInForce(it, asking, new Date(NOW));
+const holds = (it: Lease, asking = stranger, hasEnded = (_: { process: string }) => false) =>
+  isInForce(it, { holder: asking, now: new Date(NOW), hasEnded });
 
 describe("a lease", () => {
   test("holds until it ends, and a minute more for clocks that differ", () => {
@@ -61,6 +63,14 @@ describe("a lease", () => {
     expect(holds(lease(0), { ...next, bootId: "the next boot" })).toBe(false);
     expect(holds(lease(0), { ...next, lockFile: "1:3" })).toBe(true);
     expect(holds(lease(0), { ...next, machine: "a clone" })).toBe(true);
+  });
+
+  test("is over when its process is known to have ended, on this machine and in this boot", () => {
+    const next = { ...holder, holder: stranger.holder, lockFile: "1:3" };
+    const threeHasEnded = ({ process }: { process: string }) => process === "three";
+    expect(holds(lease(0), next, threeHasEnded)).toBe(false);
+    expect(holds(lease(0, { process: "four" }), next, threeHasEnded)).toBe(true);
+    expect(holds(lease(0), { ...next, machine: "another" }, threeHasEnded)).toBe(true);
   });
 
   test("comes back as it was stored, and nothing else passes for one", () => {

@@ -1,12 +1,14 @@
 /** Flushes of machines that share a repository, and of one whose clock is wrong. */
+import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync } from "node:fs";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { LEASE_MS } from "../../src/core/lease.ts";
+import { LEASE_MS, type Leaseholder } from "../../src/core/lease.ts";
 import { diskTagOf } from "../../src/core/manifest_key.ts";
 import type { JobContext } from "../../src/job/context.ts";
 import { DiskLease, takeLease } from "../../src/job/disk_lease.ts";
 import { type FlushResult, flushDevice } from "../../src/job/flush.ts";
+import { describeLeaseholder } from "../../src/job/leaseholder.ts";
 import { startTracking, stopTracking } from "../../src/job/track.ts";
 import { acquireLease, type HeldLease } from "../../src/repo/lease.ts";
 import type { Repository } from "../../src/repo/repository.ts";
@@ -54,19 +56,21 @@ async function flush(waitMs = 0): Promise<FlushResult> {
   return await flushDevice(context, { ...asked, ...names, device: disk, waitMs });
 }
 
-const holder = (hostName: string) => ({
+const holder = (hostName: string): Leaseholder => ({
   holder: randomBytes(16).toString("hex"),
   machine: hostName,
   hostName,
   bootId: "boot",
   lockFile: "1:2",
   pid: 4711,
+  process: "",
 });
 
 /** Another machine begins a flush. */
-async function holdElsewhere(): Promise<HeldLease> {
+async function holdElsewhere(by = holder("web-2")): Promise<HeldLease> {
   const now = () => new Date(nowMs);
-  const answer = await acquireLease(store, { diskTag: TAG, holder: holder("web-2"), now });
+  const hasEnded = () => false;
+  const answer = await acquireLease(store, { diskTag: TAG, holder: by, now, hasEnded });
   if ("held" in answer) return answer.held;
   throw new Error("somebody has it");
 }
@@ -137,12 +141,44 @@ describe("a flush of a disk that another machine is backing up", () => {
   });
 });
 
+describe("a lease by a process of this machine that has another lock", () => {
+  type Change = (mine: Leaseholder) => Partial<Leaseholder>;
+
+  async function leave(change: Change): Promise<void> {
+    const mine = { ...describeLeaseholder(context, disk), lockFile: "1:2" };
+    await holdElsewhere({ ...mine, ...change(mine) });
+  }
+
+  test.each<{ what: string; change: Change }>([
+    { what: "has ended", change: () => ({ pid: spawnSync("true").pid }) },
+    {
+      what: "had its pid before another one",
+      change: (mine) => ({ process: mine.process.replace(/ .*/, " 1") }),
+    },
+  ])("keeps nobody out when that $what", async ({ change }) => {
+    await leave(change);
+    expect(await flush()).toMatchObject({ type: "base" });
+  });
+
+  test.each<{ what: string; change: Change }>([
+    { what: "lives", change: () => ({}) },
+    {
+      what: "is one of a container",
+      change: () => ({ pid: spawnSync("true").pid, process: "pid:[1] 1" }),
+    },
+  ])("is respected when that $what", async ({ change }) => {
+    await leave(change);
+    await expect(flush()).rejects.toMatchObject({ code: "LOCKED" });
+  });
+});
+
 describe("the lease of a flush", () => {
   const wish = () => ({
     disk: "a disk",
     diskTag: TAG,
     holder: holder("web-1"),
     now: () => new Date(nowMs),
+    hasEnded: () => false,
     waitMs: 0,
   });
 

@@ -3,11 +3,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { kill } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { firstDifferenceOf } from "../model/disk.ts";
 import { contentOf } from "../support/content.ts";
 import { run, shell } from "../support/machine.ts";
+import { childrenOf, commandOf, signal } from "../support/processes.ts";
 import { type Flushed, PROGRAM, startIbackup } from "../support/program.ts";
 import { Site } from "../support/site.ts";
 import { type KillAt, type Role, runTraced, type Traced, textOf } from "../support/step_killer.ts";
@@ -266,32 +266,5 @@ export class KillSite {
     // Until the last of them is gone the file system is busy; a zombie holds nothing.
     shell(`while pgrep -r D,R,S,T -g ${this.#load.pid} > /dev/null; do sleep 0.02; done`);
     this.#load = undefined;
-  }
-}
-
-/** It may have ended by itself. */
-export function signal(pid: number, name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): void {
-  try {
-    kill(pid, name);
-  } catch (error) {
-    if ((error as { code?: string }).code !== "ESRCH") throw error;
-  }
-}
-
-function childrenOf(parent: number): number[] {
-  try {
-    const tasks = readdirSync(`/proc/${parent}/task`);
-    const lists = tasks.map((it) => readFileSync(`/proc/${parent}/task/${it}/children`, "utf8"));
-    return lists.flatMap((list) => list.split(" ").filter(Boolean).map(Number));
-  } catch {
-    return [];
-  }
-}
-
-function commandOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
-  } catch {
-    return "";
   }
 }

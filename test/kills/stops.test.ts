@@ -4,9 +4,10 @@ import { existsSync } from "node:fs";
 import { stderr } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { signal } from "../support/processes.ts";
 import { canTrack } from "../support/site.ts";
 import { type Role, textOf } from "../support/step_killer.ts";
-import { KillSite, signal } from "./kill_site.ts";
+import { KillSite } from "./kill_site.ts";
 
 const LIMIT_MS = 1000;
 /** What a machine with more to do than it can takes to wake who has to thaw. */

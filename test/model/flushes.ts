@@ -1,13 +1,13 @@
 /** Flushes of every fate: to their end, with a failing store, with a killed helper, killed themselves. */
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
-import { kill, pid } from "node:process";
+import { pid } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ErrorCode, EXIT_STATUS, IbackupError } from "../../src/errors.ts";
 import { flushDevice } from "../../src/job/flush.ts";
 import type { FlushOptions } from "../../src/job/flush_task.ts";
 import { stopTracking } from "../../src/job/track.ts";
 import { type FaultPlan, FaultStore } from "../support/fault_store.ts";
+import { childrenOf, commandOf, signal } from "../support/processes.ts";
 import { startIbackup } from "../support/program.ts";
 import { type Change, SECTOR_BYTES } from "./disk.ts";
 import { type Ending, judge } from "./judge.ts";
@@ -46,7 +46,7 @@ export async function flush(
     if (plan.killHelper === true) await killHelperSoon(world, flushing);
     return await flushing;
   };
-  return await runAndJudge(world, repository, { plan, mayFail, work });
+  return await runAndJudge(world, repository, { plan, mayFail, work, isElsewhere: false });
 }
 
 /** Flushes both at once: only one can have the disk at a time. */
@@ -101,13 +101,22 @@ export async function killedFlush(
   ];
   const caught = async (): Promise<Ending> =>
     await work().catch((error: unknown) => ({ kind: "failed", error }));
-  return await runAndJudge(world, repository, { plan: { writing }, mayFail, work: caught });
+  const run = { plan: { writing }, mayFail, work: caught, isElsewhere: true };
+  return await runAndJudge(world, repository, run);
+}
+
+interface FlushRun {
+  plan: FlushPlan;
+  mayFail: readonly string[];
+  work: () => Promise<Ending>;
+  /** By a process that is no more when the work is done. */
+  isElsewhere: boolean;
 }
 
 async function runAndJudge(
   world: World,
   repository: ModelRepository,
-  run: { plan: FlushPlan; mayFail: readonly string[]; work: () => Promise<Ending> },
+  run: FlushRun,
 ): Promise<string> {
   const { scan = false, base = false, writing = false } = run.plan;
   const doubt = { ...repository.doubt };
@@ -116,7 +125,7 @@ async function runAndJudge(
   );
   const asked = { scan, base, mayFail: run.mayFail };
   const manifest = await judge(world, repository, { ...recorded, asked, ending, doubt });
-  noteLease(world, repository, { ending, mayBeLeft: run.plan.fault !== undefined });
+  noteLease(world, repository, { run, ending });
   await startAnewWhereBroken(world, ending);
   const { gapCheck, consistency } = manifest ?? {};
   const what = manifest ? `${manifest.backupId} ${gapCheck} ${consistency}` : "nothing";
@@ -126,12 +135,14 @@ async function runAndJudge(
 function noteLease(
   world: World,
   repository: ModelRepository,
-  { ending, mayBeLeft }: { ending: Ending; mayBeLeft: boolean },
+  { run, ending }: { run: FlushRun; ending: Ending },
 ): void {
   const isLocked = ending.kind === "failed" && (ending.error as IbackupError).code === "LOCKED";
   // As if it had been waited for. A flush by the binary goes by the real clock, and fails again.
   if (isLocked) world.clockOffsetMs += 10 * 60_000;
-  else if (ending.kind === "committed" && !mayBeLeft) repository.lease = "none";
+  else if (ending.kind === "committed" && run.plan.fault === undefined) repository.lease = "none";
+  // It is known that its process has ended.
+  else if (run.isElsewhere) return;
   // One that failed early may not have got so far as to replace the strange one.
   else if (repository.lease === "none") repository.lease = "left";
 }
@@ -188,20 +199,6 @@ async function killHelperSoon(world: World, flushing: Promise<unknown>): Promise
   const delay = sleep(world.random.below(60));
   await Promise.race([delay, flushing]);
   for (const child of childrenOf(pid)) {
-    if (commandOf(child).includes(world.site.pinFolder)) kill(child, "SIGKILL");
-  }
-}
-
-function childrenOf(parent: number): number[] {
-  const tasks = readdirSync(`/proc/${parent}/task`);
-  const lists = tasks.map((task) => readFileSync(`/proc/${parent}/task/${task}/children`, "utf8"));
-  return lists.flatMap((list) => list.split(" ").filter(Boolean).map(Number));
-}
-
-function commandOf(process: number): string {
-  try {
-    return readFileSync(`/proc/${process}/cmdline`, "utf8");
-  } catch {
-    return "";
+    if (commandOf(child).includes(world.site.pinFolder)) signal(child, "SIGKILL");
   }
 }

@@ -50,11 +50,12 @@ function changed(disk: Uint8Array, firstBlock: number, bytes: Uint8Array): Uint8
 async function flush(store: Store, diskNumber: number): Promise<void> {
   const repository = await openRepository(store);
   const holder = { holder: "0".repeat(32), machine: "m", hostName: "h", bootId: "b" };
-  const leaseholder = { ...holder, lockFile: "1:2", pid: 1 };
+  const leaseholder = { ...holder, lockFile: "1:2", pid: 1, process: "" };
   const answer = await acquireLease(store, {
     diskTag: TAG,
     holder: leaseholder,
     now: () => new Date(),
+    hasEnded: () => false,
   });
   assert("held" in answer, "a lease of the same disk and machine keeps nobody out");
   const damaged: string[] = [];

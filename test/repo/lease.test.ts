@@ -15,13 +15,16 @@ class Clock {
 
 function holderOn(machine: string, fields: Partial<Leaseholder> = {}): Leaseholder {
   const holder = Math.floor(holders++).toString(16).padStart(32, "0");
-  const base = { hostName: machine, bootId: "boot", lockFile: "1:2", pid: 7 };
+  const base = { hostName: machine, bootId: "boot", lockFile: "1:2", pid: 7, process: "" };
   return { holder, machine, ...base, ...fields };
 }
 let holders = 1;
 
+const hasEnded = () => false;
+
 function acquire(store: Store, machine: string, clock = new Clock()): Promise<LeaseAnswer> {
-  return acquireLease(store, { diskTag: TAG, holder: holderOn(machine), now: clock.now });
+  const request = { diskTag: TAG, holder: holderOn(machine), now: clock.now, hasEnded };
+  return acquireLease(store, request);
 }
 
 async function mustAcquire(store: Store, machine: string, clock?: Clock): Promise<HeldLease> {
@@ -57,6 +60,7 @@ describe("acquireLease()", () => {
       diskTag: "c".repeat(32),
       holder,
       now: new Clock().now,
+      hasEnded,
     });
     expect(answer).toHaveProperty("held");
   });

@@ -56,8 +56,9 @@ test(`of ${WRITERS} machines that ask for a lease one gets it`, async () => {
         bootId: "b",
         lockFile: "1:2",
       };
-      const holder = { holder: randomBytes(16).toString("hex"), pid: 1, ...names };
-      return acquireLease(store, { diskTag, holder, now: () => new Date() });
+      const holder = { holder: randomBytes(16).toString("hex"), pid: 1, process: "", ...names };
+      const now = () => new Date();
+      return acquireLease(store, { diskTag, holder, now, hasEnded: () => false });
     }),
   );
   const [held, ...others] = answers.flatMap((answer) => ("held" in answer ? [answer.held] : []));
