@@ -213,8 +213,8 @@ async function statusOrNone(
   } catch (error) {
     if (!(error instanceof IbackupError)) throw error;
     if (error.code === "UNSUPPORTED") return { status: none, broken: undefined };
-    // When it is the helper that has failed, the next request to it says so.
-    if (error.code !== "TRACKER") throw error;
+    // Without the helper there is no lock either.
+    if (error.code !== "TRACKER" || helper.failure !== undefined) throw error;
     const { message, why, fix } = error;
     context.progress.message(`${message}: ${why}; to track this disk again, ${fix}`);
     return { status: none, broken: `tracking is broken: ${message}: ${why}` };

@@ -125,6 +125,11 @@ export class HelperProcess {
     return last as unknown as FrameOf<N>;
   }
 
+  /** Why it answers nothing any more. What it held, such as a lock, nobody holds then. */
+  get failure(): IbackupError | undefined {
+    return this.#failure;
+  }
+
   /** Resolves when the helper has ended, for whatever reason. */
   get ended(): Promise<void> {
     return this.#exited;

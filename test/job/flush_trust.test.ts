@@ -1,13 +1,16 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { pid } from "node:process";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { JobContext } from "../../src/job/context.ts";
 import { flushDevice } from "../../src/job/flush.ts";
 import { openLedger } from "../../src/job/pending_ledger.ts";
 import { openSourceDisk } from "../../src/job/source_disk.ts";
 import { startTracking, stopTracking } from "../../src/job/track.ts";
 import type { Repository } from "../../src/repo/repository.ts";
+import { HelperProcess } from "../../src/tracker/helper_process.ts";
 import { newRepository } from "../support/backups.ts";
 import { testContext } from "../support/context.ts";
 import { Machine, run } from "../support/machine.ts";
+import { childrenOf, commandOf, signal } from "../support/processes.ts";
 import { raiseTaint } from "../support/taint.ts";
 
 const DISK_BYTES = 16 << 20;
@@ -55,6 +58,27 @@ describe("flush", () => {
       reason: "hook buffer alone does not see every write; compared by digests",
     });
     expect(incremental).toMatchObject({ blocksChanged: 1, consistency: "fuzzy" });
+  });
+
+  test("fails when its helper, which has the lock, dies while it is asked what is tracked", async () => {
+    await startTracking(context, [disk], ["block"]);
+    await flush();
+    const { ask } = HelperProcess.prototype;
+    const asking = vi.spyOn(HelperProcess.prototype, "ask");
+    asking.mockImplementation(function (this: HelperProcess, request, options) {
+      if (request.name === "statusRequest") {
+        for (const child of childrenOf(pid)) {
+          if (commandOf(child).includes(PIN_FOLDER)) signal(child, "SIGKILL");
+        }
+      }
+      return ask.call(this, request, options);
+    });
+    await expect(flush()).rejects.toMatchObject({
+      code: "TRACKER",
+      why: "it ended with SIGKILL",
+    });
+    asking.mockRestore();
+    expect(await flush()).toMatchObject({ gapCheck: { verdict: "trusted" } });
   });
 
   test("compares once when another medium took the name, then trusts again", async () => {
