@@ -9,7 +9,7 @@ import { canTrack } from "../support/site.ts";
 import { type Role, textOf } from "../support/step_killer.ts";
 import { KillSite } from "./kill_site.ts";
 
-const LIMIT_MS = 1000;
+const LIMIT_MS = 2000;
 /** What a machine with more to do than it can takes to wake who has to thaw. */
 const MARGIN_MS = 1000;
 
