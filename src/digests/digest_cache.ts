@@ -18,9 +18,13 @@ export interface CacheOptions extends Omit<CachePlace, "files" | "path" | "seal"
   folder: string;
   repositoryId: string;
   diskTag: string;
+  now: Date;
   /** For tests. */
   files?: CacheFiles | undefined;
 }
+
+/** Every backup writes to the file of its disk; one that none has written to is of a disk that is gone. */
+const UNUSED_MS = 90 * 24 * 3_600_000;
 
 /** @throws What the system says. */
 export async function openDigestCache(options: CacheOptions): Promise<DigestCache> {
@@ -31,7 +35,9 @@ export async function openDigestCache(options: CacheOptions): Promise<DigestCach
   const name = `${options.repositoryId}-${options.diskTag}`;
   for (const left of files.list(folder)) {
     // The draft of an ibackup that was killed.
-    if (left.startsWith(`${name}.`)) files.remove(`${folder}/${left}`);
+    const isDraft = left.name.startsWith(`${name}.`);
+    const isUnused = left.name !== name && options.now.getTime() - left.writtenMs > UNUSED_MS;
+    if (isDraft || isUnused) files.remove(`${folder}/${left.name}`);
   }
   const seal = { key, digester: new Digester(key), name };
   return new DigestCache({ ...options, files, path: `${folder}/${name}`, seal });

@@ -9,6 +9,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { promisify } from "node:util";
@@ -37,7 +38,8 @@ export interface CacheFiles {
   replace(from: string, to: string): Promise<void>;
   /** Fine when there is none. */
   remove(path: string): void;
-  list(folder: string): string[];
+  /** The files of a folder, and when each was written to for the last time. */
+  list(folder: string): { name: string; writtenMs: number }[];
 }
 
 export const CACHE_FILES: CacheFiles = {
@@ -62,7 +64,12 @@ export const CACHE_FILES: CacheFiles = {
     }
   },
   remove: (path) => rmSync(path, { force: true }),
-  list: (folder) => readdirSync(folder),
+  list: (folder) =>
+    readdirSync(folder).flatMap((name) => {
+      // Another ibackup may have removed it.
+      const found = statSync(`${folder}/${name}`, { throwIfNoEntry: false });
+      return found ? [{ name, writtenMs: found.mtimeMs }] : [];
+    }),
 };
 
 class DescriptorFile implements CacheFile {

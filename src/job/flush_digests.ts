@@ -37,6 +37,7 @@ export async function openFlushDigests(
       folder: context.cacheDir(),
       repositoryId: repository.id,
       diskTag: diskTagOf({ vmId, diskName }, sha256Hex),
+      now: context.clock.now(),
       random: context.random,
       onDropped,
     });

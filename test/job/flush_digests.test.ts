@@ -1,4 +1,12 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { IbackupError } from "../../src/errors.ts";
 import type { JobContext } from "../../src/job/context.ts";
@@ -200,5 +208,21 @@ describe.runIf(canTrack())("flush", () => {
       expect(statSync(path).mode & 0o777).toBe(0o600);
     }
     expect(readFileSync(`${folder}/digests/${name}`).subarray(0, 8).toString()).toBe("ibkdigst");
+  });
+
+  test("removes the digests of disks that were not backed up for 90 days", async () => {
+    const folder = `${context.cacheDir()}/digests`;
+    await flush();
+    const [own = ""] = readdirSync(folder);
+    const daysAgo = (days: number): Date => new Date(Date.now() - days * 86_400_000);
+    for (const days of [89, 91, 5000]) {
+      writeFileSync(`${folder}/repository-disk${days}`, "");
+      utimesSync(`${folder}/repository-disk${days}`, daysAgo(days), daysAgo(days));
+    }
+    utimesSync(`${folder}/${own}`, daysAgo(100), daysAgo(100));
+    await writeUnseen(8, 1);
+    expect((await flush()).gapCheck.reason).toMatch(/; compared by digests$/);
+    expect(readdirSync(folder).sort()).toEqual([own, "repository-disk89"].sort());
+    expect(statSync(`${folder}/${own}`).mtimeMs).toBeGreaterThan(daysAgo(1).getTime());
   });
 });

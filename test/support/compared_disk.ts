@@ -63,6 +63,7 @@ export class ComparedDisk {
         repositoryId: id,
 
         diskTag: "vda",
+        now: new Date(0),
         random: (length) => this.#random.bytes(length),
         onDropped,
         files: this.files,

@@ -50,9 +50,10 @@ export class FaultFiles implements CacheFiles {
     this.#stored.delete(path);
   }
 
-  list(folder: string): string[] {
-    const names = this.paths.filter((path) => path.startsWith(`${folder}/`));
-    return names.map((path) => path.slice(folder.length + 1)).filter((name) => !name.includes("/"));
+  list(folder: string): { name: string; writtenMs: number }[] {
+    const paths = this.paths.filter((path) => path.startsWith(`${folder}/`));
+    const names = paths.map((path) => path.slice(folder.length + 1));
+    return names.filter((name) => !name.includes("/")).map((name) => ({ name, writtenMs: 0 }));
   }
 
   get paths(): string[] {
