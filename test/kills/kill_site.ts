@@ -21,6 +21,8 @@ const SAFETY_THAW_S = 20;
 const PENDING_FILES_MAX = 4;
 /** What a killed put leaves; an hour later the next put removes it. */
 const TEMPORARY = /^\.tmp-/;
+/** However long freezing takes on a machine that has too much to do. */
+const ALWAYS_FROZEN = ["--consistency", "frozen", "--freeze-budget", "5s"];
 const REPOSITORY_FOLDERS = ["indexes", "leases", "manifests", "packs", "repository"];
 
 interface Listed {
@@ -159,7 +161,7 @@ export class KillSite {
       await this.#expectAsCopied(listed);
     }
     const flushed = await this.underSafety(async () =>
-      site.json<Flushed>(...this.#flushArguments(), "--consistency", "frozen"),
+      site.json<Flushed>(...this.#flushArguments(), ...ALWAYS_FROZEN),
     );
     if (flushed.gapCheck.verdict !== "trusted") throw new Error(flushed.gapCheck.reason);
     for (const listed of this.#newBackups()) await this.#expectAsCopied(listed);

@@ -30,12 +30,11 @@ describe.runIf(canTrack())("a flush under load", () => {
       expect(whole).toMatchObject({ status: 0 });
       expect(whole.steps.length).toBeGreaterThan(1);
       await kills.expectNextFlushRight();
-      const before = kills.committed;
       const endings = new Map<string, number>();
       const first = isLong
         ? PART.number
         : 1 + seededRandom(`steps of the ${role}`).below(Math.min(STRIDE, whole.steps.length));
-      let count = 0;
+      let [count, committed] = [0, 0];
       for (let step = first; step <= whole.steps.length; step += STRIDE) {
         const killed = await kills.flushKilledAt({ role, step });
         const place = `${step}: ${killed.steps[step - 1]}`;
@@ -44,6 +43,7 @@ describe.runIf(canTrack())("a flush under load", () => {
         if (wasKilled && role === "flush") expect(killed.status).toBe(STATUS_OF_KILLED);
         // That somebody killed its helper is no bug of the flush.
         expect(killed.status, `killed at ${place}\n${killed.stderr}`).not.toBe(1);
+        const before = kills.committed;
         await kills.expectNextFlushRight().catch((error: unknown) => {
           throw new Error(`after a kill at ${place}`, { cause: error });
         });
@@ -51,10 +51,10 @@ describe.runIf(canTrack())("a flush under load", () => {
         const ending = `status ${killed.status}`;
         endings.set(ending, 1 + (endings.get(ending) ?? 0));
         count += 1;
+        committed += kills.committed - before;
       }
       kills.expectSound();
       const said = [...endings].map(([ending, times]) => `${times} with ${ending}`).join(", ");
-      const committed = kills.committed - before;
       stderr.write(
         `${role}: killed at ${count} of ${whole.steps.length} steps (${said}); ${committed} had committed\n`,
       );
