@@ -8,11 +8,12 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Machine } from "./machine.ts";
 
-const SAFETY_SECONDS = 60;
+/** Longer than any flush of a test takes: what it freezes must not be thawed in the midst of it. */
+const SAFETY_SECONDS = 300;
 
 /**
  * Thaws the file systems when the machine closes, when this process ends, however it does, and at the
- * latest after a minute. To be called after they were mounted: what is undone before is unmounted.
+ * latest after five minutes. To be called after they were mounted: what is undone before is unmounted.
  *
  * @returns Thaws them now. A test that takes longer arranges the thaw of each freeze anew.
  */
