@@ -265,8 +265,9 @@ export class KillSite {
   #stopLoad(): void {
     if (this.#load?.pid === undefined) return;
     signal(-this.#load.pid, "SIGKILL");
-    // Until the last of them is gone the file system is busy; a zombie holds nothing.
-    shell(`while pgrep -r D,R,S,T -g ${this.#load.pid} > /dev/null; do sleep 0.02; done`);
+    // Until the last thread of them is gone the file system is busy; a zombie holds nothing.
+    const living = `ps -eLo pgid=,stat= | grep -q '^ *${this.#load.pid} *[^ ZX]'`;
+    shell(`while ${living}; do sleep 0.02; done`);
     this.#load = undefined;
   }
 }
