@@ -56,9 +56,10 @@ export async function firstNote(
   // for the hooks alone.
   const isUsable = isAuditable(slot) && (reading?.isQuiet === true || !slot.bioBased);
   const hooks = { sectorsIssued: 0, sectorsCompleted: 0 };
+  const isExact = reading?.isQuiet === true;
   return {
     device: { major: device.major, minor: device.minor },
-    since: reading !== undefined && isUsable ? { kernel: reading.counters, hooks } : null,
+    since: reading !== undefined && isUsable ? { kernel: reading.counters, hooks, isExact } : null,
     unseen: 0,
     ends: 0,
     unseenBefore: 0,
@@ -109,7 +110,7 @@ export function noteAudit(
   const unseen = Math.max(missed.unseen, note.unseen);
   const ends = Math.max(missed.ends, note.ends);
   const isExact = after !== undefined && isStill(before, after);
-  const since: Counts = { kernel: before.counters, hooks: hooksOf(slot) };
+  const since = { kernel: before.counters, hooks: hooksOf(slot), isExact };
   const next: AttachmentNote = isExact
     ? { ...note, since, unseen: 0, ends: 0, unseenBefore: note.unseenBefore + unseen }
     : { ...note, unseen, ends };

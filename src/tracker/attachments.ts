@@ -23,6 +23,7 @@ const noteSchema = z.strictObject({
     .strictObject({
       kernel: writeCountersSchema,
       hooks: z.strictObject({ sectorsIssued: count, sectorsCompleted: count }),
+      isExact: z.boolean(),
     })
     .nullable(),
   /** The most sectors found since then that no hook saw, and whose end no hook saw. */

@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Counts, findMissed } from "../../src/core/self_audit.ts";
+import { type Counts, type CountsAtFirst, findMissed } from "../../src/core/self_audit.ts";
 
-const ZERO: Counts = {
+const ZERO: CountsAtFirst = {
   kernel: { sectorsWritten: 0, sectorsDiscarded: 0 },
   hooks: { sectorsIssued: 0, sectorsCompleted: 0 },
+  isExact: true,
 };
 
 /** A write or discard, and which of its ends the hooks saw. */
@@ -68,10 +69,21 @@ describe("findMissed()", () => {
     );
   });
 
+  test("takes each missed end for a taint where writes were in flight when the count began", () => {
+    const first = { ...ZERO, isExact: false };
+    const seen = { sectors: 8, isDiscard: false, begin: true, end: true };
+    // One that began before, and ended unseen, while another has begun since.
+    const now = countsAfter([seen, { ...seen, begin: false, end: false }]);
+    now.hooks.sectorsIssued += 8;
+    expect(findMissed(ZERO, now)).toEqual({ unseen: 0, ends: 8 });
+    expect(findMissed(first, now)).toEqual({ unseen: 8, ends: 8 });
+  });
+
   test("counts from a moment on, and never less than nothing: hooks may see more", () => {
-    const later: Counts = {
+    const later: CountsAtFirst = {
       kernel: { sectorsWritten: 24, sectorsDiscarded: 0 },
       hooks: { sectorsIssued: 40, sectorsCompleted: 48 },
+      isExact: true,
     };
     expect(findMissed(ZERO, later)).toEqual({ unseen: 0, ends: 0 });
     expect(findMissed(later, later)).toEqual({ unseen: 0, ends: 0 });
