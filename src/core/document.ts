@@ -11,7 +11,7 @@ export type Sha256Hex = (bytes: Uint8Array) => string;
  * and a file of something else are three different answers.
  */
 export interface DocumentKind {
-  name: "repository" | "manifest" | "lease" | "key" | "head";
+  name: "repository" | "manifest" | "lease" | "map" | "note" | "key" | "head";
   version: number;
 }
 

@@ -67,7 +67,7 @@ const detailsSchema = z.strictObject({
 const sealSchema = z.strictObject({ salt: z.base64(), wrappedKey: z.base64().min(1) });
 
 /** An index object of the backup. Order matters: later ones override earlier ones. */
-const indexSchema = z.strictObject({
+export const indexSchema = z.strictObject({
   /** SHA-256 of the index object. */
   name: sha256Name,
   sizeBytes: z.int().min(1),
@@ -128,9 +128,16 @@ const manifestSchema = fieldsSchema.superRefine((manifest, context) => {
   }
 });
 
+/** An index object, as a manifest or a map lists it. */
+export interface ManifestIndex extends z.infer<typeof indexSchema> {
+  /** Of the disk when it was written, where that was not the disk of this backup. */
+  diskBlocks?: number;
+}
+
 /** What a backup is. The object that holds it, stored last, makes the backup exist. */
-export type Manifest = z.infer<typeof fieldsSchema>;
-export type ManifestIndex = z.infer<typeof indexSchema>;
+export interface Manifest extends Omit<z.infer<typeof fieldsSchema>, "indexes"> {
+  indexes: ManifestIndex[];
+}
 export type ManifestDetails = z.infer<typeof detailsSchema>;
 
 /** A manifest before it is sealed and signed. */
@@ -138,13 +145,35 @@ export interface ManifestDraft extends Omit<Manifest, "seal" | "details" | "writ
   details: ManifestDetails;
 }
 
+/** A backup that was removed from a chain: the link that the chain of hashes has there. */
+export interface RemovedBackup {
+  backupId: string;
+  sequence: number;
+  /** Of its manifest object. */
+  sha256: string;
+  /** What its manifest said of its parent's. */
+  parentSha256: string;
+}
+
+/** What is known of the map of a backup, besides what went into its manifest. */
+export interface MapFacts {
+  version: number;
+  /** The backup is being removed: nothing else about it changes any more. */
+  removing: boolean;
+  /** The backups between its parent and itself that were removed, oldest first. */
+  removed: RemovedBackup[];
+}
+
 /** A manifest, where it lies, and the digest by which its children name it. */
 export interface StoredManifest {
+  /** With type, parent and index objects as they are now, where there is a map. */
   manifest: Manifest;
   /** `manifests/<disk tag>/<sequence>`. */
   key: string;
   /** SHA-256 of the whole object. */
   sha256: string;
+  /** Of the map, when there is one. */
+  map?: MapFacts;
 }
 
 /** Facts that hold between fields. */

@@ -12,7 +12,10 @@ export type SealedKind = "pack" | "index" | "manifest";
 
 /** What an object says of how it is sealed. */
 export interface SealHeader {
-  /** Random, another for each object; zeroes where nothing is sealed. */
+  /**
+   * Random, another for each object, sealed or not: no two objects have one name, so gc never removes
+   * what somebody has just stored once more.
+   */
   salt: Uint8Array;
   /** The data key of the backup, an age file. Empty: nothing is sealed. */
   wrappedKey: Uint8Array;
@@ -47,9 +50,6 @@ export function decodeSealHeader(reader: ByteReader): SealHeader {
   }
   const salt = reader.bytes(SALT_BYTES).slice();
   const wrappedKey = reader.bytes(wrappedKeyBytes).slice();
-  if (wrappedKeyBytes === 0 && salt.some((byte) => byte !== 0)) {
-    throw reader.damaged("it has a salt, and no wrapped key");
-  }
   return { salt, wrappedKey };
 }
 

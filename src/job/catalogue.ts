@@ -7,8 +7,10 @@ import {
   selectBackup,
 } from "../core/chain.ts";
 import type { Manifest, StoredManifest } from "../core/manifest.ts";
+import { NO_REMARKS, type Remarks } from "../core/note.ts";
 import { IbackupError } from "../errors.ts";
-import type { DamagedManifest } from "../repo/repository.ts";
+import type { DamagedManifest } from "../repo/manifest_list.ts";
+import { readNotes } from "../repo/notes.ts";
 import type { JobContext } from "./context.ts";
 
 /** One line of the catalogue. Scripts rely on these fields. */
@@ -23,6 +25,8 @@ export interface CatalogueEntry {
   consistency: Manifest["consistency"];
   blocksChanged: number;
   bytesStored: number;
+  tags: string[];
+  protected: boolean;
 }
 
 export interface Catalogue {
@@ -34,8 +38,12 @@ export interface Catalogue {
 
 export async function listBackups(context: JobContext, scope: BackupScope): Promise<Catalogue> {
   const { manifests, damaged } = await readManifests(context);
+  const { store } = await context.openRepository();
+  const notes = await readNotes(store, manifests, (error) => {
+    context.progress.message(`warning: ${error.message}: ${error.why}`);
+  });
   const backups = manifests
-    .map(({ manifest }) => entryOf(manifest))
+    .map((stored) => entryOf(stored, notes.get(stored.key) ?? NO_REMARKS))
     .filter(({ vmId }) => scope.vmId === undefined || vmId === scope.vmId)
     .filter(({ disk }) => scope.diskName === undefined || disk === scope.diskName);
   return { backups, damaged };
@@ -153,7 +161,7 @@ async function readManifests(
   return { manifests, damaged };
 }
 
-function entryOf(manifest: Manifest): CatalogueEntry {
+function entryOf({ manifest }: StoredManifest, remarks: Remarks): CatalogueEntry {
   const { backupId, vmId, disk, type, capturedAt, parentId } = manifest;
   const { consistency, blocksChanged, bytesStored } = manifest;
   return {
@@ -166,5 +174,7 @@ function entryOf(manifest: Manifest): CatalogueEntry {
     consistency,
     blocksChanged,
     bytesStored,
+    tags: [...remarks.tags],
+    protected: remarks.isProtected,
   };
 }

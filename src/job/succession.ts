@@ -7,8 +7,10 @@ import type { BlockDevice } from "../disk/block_device.ts";
 import { hashPartitionTable } from "../disk/partition_table.ts";
 import { IbackupError } from "../errors.ts";
 import type { WrittenBackup } from "../repo/backup_writer.ts";
-import type { DamagedManifest, Repository } from "../repo/repository.ts";
+import type { DamagedManifest } from "../repo/manifest_list.ts";
+import type { Repository } from "../repo/repository.ts";
 import { sha256Hex } from "../repo/sha256.ts";
+import { newestVersions } from "../repo/sidecars.ts";
 import type { JobContext } from "./context.ts";
 import type { SourceDisk } from "./source_disk.ts";
 
@@ -60,13 +62,19 @@ export async function findSuccession(
     ({ manifest }) => manifest.vmId === vmId && manifest.disk.name === diskName,
   );
   const brokenChain = newest && brokenChainOf(backups, newest);
-  const keys = [...backups.map(({ key }) => key), ...damagedKeys];
+  const diskTag = diskTagOf({ vmId, diskName }, sha256Hex);
+  const keys = [
+    ...backups.map(({ key }) => key),
+    ...damagedKeys,
+    // Of backups that were removed: their places are not taken again.
+    ...(await newestVersions(repository.store, `maps/${diskTag}/`)).keys(),
+  ];
   return {
     backups,
     diskName,
     parent: brokenChain === undefined ? newest : undefined,
     brokenChain,
-    sequence: nextSequence(keys, diskTagOf({ vmId, diskName }, sha256Hex)),
+    sequence: nextSequence(keys, diskTag),
     damagedKeys,
   };
 }

@@ -60,11 +60,12 @@ function* layersOf(
   window: BlockExtent,
 ): Generator<LayerRef, void, undefined> {
   for (const { manifest } of sources) {
-    const endOfDisk = manifest.blockCount;
-    if (endOfDisk < window.firstBlock + window.blockCount) yield { endOfDisk };
     for (const index of manifest.indexes) {
       if (intersects(index, window)) yield { manifest, index };
     }
+    // After its own: what it has from backups that were removed may lie past its end too.
+    const endOfDisk = manifest.blockCount;
+    if (endOfDisk < window.firstBlock + window.blockCount) yield { endOfDisk };
   }
 }
 

@@ -46,7 +46,7 @@ export class IndexCache {
    */
   async read(manifest: Manifest, index: ManifestIndex): Promise<DecodedIndex> {
     // One object may be listed by manifests of disks of different sizes: each has its own checks.
-    const key = `${index.name} ${manifest.blockBytes} ${manifest.blockCount}`;
+    const key = `${index.name} ${manifest.blockBytes} ${diskBlocksOf(manifest, index)}`;
     const kept = this.#entries.get(key);
     if (kept) {
       this.#entries.delete(key);
@@ -106,12 +106,17 @@ export class IndexCache {
     if (packed === undefined) throw corruptObject(object, "it cannot be opened with its key");
     const decoded = decodeIndexBody(object, header, {
       body: await unpack(object, packed, header.bodyBytes),
-      blockCount: manifest.blockCount,
+      blockCount: diskBlocksOf(manifest, index),
       packContext: this.#opener.contextOf("pack"),
     });
     checkRange(decoded, index);
     return decoded;
   }
+}
+
+/** Of the disk when the index object was written. */
+function diskBlocksOf({ blockCount }: Manifest, { diskBlocks }: ManifestIndex): number {
+  return diskBlocks ?? blockCount;
 }
 
 async function unpack(object: string, bytes: Uint8Array, maxBytes: number): Promise<Uint8Array> {

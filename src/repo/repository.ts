@@ -5,27 +5,25 @@ import { corruptObject } from "../core/corrupt.ts";
 import { type DocumentKind, decodeDocument, encodeDocument } from "../core/document.ts";
 import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
 import {
-  decodeManifest,
   encodeManifest,
   keyOfManifest,
   type Manifest,
   type ManifestDetails,
   type StoredManifest,
 } from "../core/manifest.ts";
-import { MANIFEST_PREFIX, parseManifestKey } from "../core/manifest_key.ts";
-import { mapInOrder } from "../core/ordered.ts";
 import { SEAL_KEY_BYTES } from "../core/seal.ts";
-import { assert, IbackupError } from "../errors.ts";
+import { IbackupError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { IndexCache } from "./index_cache.ts";
+import { type DamagedManifest, readManifest, readManifests, tryManifest } from "./manifest_list.ts";
 import { openDetails } from "./manifest_seal.ts";
 import { Opener, type Unwrap } from "./opener.ts";
+import { putOnce } from "./put_once.ts";
 import { NO_SEALER, openSealer, type Sealer } from "./sealer.ts";
 import { sha256Hex } from "./sha256.ts";
 
 const REPOSITORY_KEY = "repository";
 const KIND: DocumentKind = { name: "repository", version: 1 };
-const MANIFEST_GETS_IN_FLIGHT = 16;
 
 const documentSchema = z.strictObject({
   /** UUID. */
@@ -90,11 +88,13 @@ export async function openRepository(store: Store): Promise<Repository> {
   return new Repository(store, parsed.data.id);
 }
 
-/** A backup whose manifest is there but cannot be read. */
-export interface DamagedManifest {
-  /** Says which disk's it is, and the how manieth. */
-  key: string;
-  error: IbackupError;
+/** Makes the same repository elsewhere, without backups, unless there is one. */
+export async function cloneRepository(from: Repository, to: Store): Promise<void> {
+  if ((await to.head(REPOSITORY_KEY)) !== undefined) return;
+  const bytes = await from.store.get(REPOSITORY_KEY, { maxBytes: DOCUMENT_BYTES_MAX });
+  if (bytes === undefined) throw corruptObject(REPOSITORY_KEY, "it is missing");
+  // Another one may be making one there: whoever opens it will see which.
+  await putOnce(to, REPOSITORY_KEY, bytes);
 }
 
 /** The backups of many disks in one store. */
@@ -138,30 +138,26 @@ export class Repository {
    * @throws IbackupError NO_KEY without a fitting identity; CORRUPT_DATA.
    */
   async detailsOf({ key, sha256 }: StoredManifest): Promise<ManifestDetails> {
-    const stored = await this.#readManifest(key);
+    const stored = await readManifest(this, key);
     if (stored?.sha256 !== sha256) throw corruptObject(key, "it is not as it was a moment ago");
     return await openDetails(stored, this.#opener);
   }
 
   /**
-   * All backups, oldest first; a parent always stands before its children.
+   * All backups as they are now, oldest first; a parent always stands before its children.
    *
-   * @param onDamaged Told of each manifest that cannot be read. Without it the first one throws:
-   *   a backup that is there but unreadable is not the same as no backup.
-   * @param known Found a moment ago. What is still listed of them is not read again: objects are
-   *   written once.
+   * @param onDamaged Told of each backup whose manifest or map cannot be read. Without it the first
+   *   one throws: a backup that is there but unreadable is not the same as no backup.
+   * @param known Found a moment ago. What has not changed since is not read again.
    */
   async manifests(
     onDamaged?: (damaged: DamagedManifest) => void,
     known: readonly StoredManifest[] = [],
   ): Promise<StoredManifest[]> {
-    const found: StoredManifest[] = [];
-    const byKey = new Map(known.map((stored) => [stored.key, stored]));
-    const work = async (key: string) => byKey.get(key) ?? (await this.#tryManifest(key));
-    for await (const result of mapInOrder(this.#manifestKeys(), MANIFEST_GETS_IN_FLIGHT, work)) {
-      if ("manifest" in result) found.push(result);
-      else if (onDamaged) onDamaged(result);
-      else throw result.error;
+    const { found, damaged } = await readManifests(this, known);
+    for (const one of damaged) {
+      if (onDamaged) onDamaged(one);
+      else throw one.error;
     }
     return inChainOrder(found);
   }
@@ -192,7 +188,7 @@ export class Repository {
   async #checkParent(child: StoredManifest): Promise<void> {
     const key = parentKeyOf(child);
     if (key === undefined) return;
-    const parent = await this.#readManifest(key);
+    const parent = await readManifest(this, key);
     const { backupId, parentSha256 } = child.manifest;
     if (parent !== undefined && parent.sha256 === parentSha256) return;
     const fate = parent ? "another one now" : "gone";
@@ -201,63 +197,19 @@ export class Repository {
 
   /** What to say when the place of a manifest is taken. */
   async #overtaken({ manifest, key }: StoredManifest): Promise<IbackupError> {
-    const found = await this.#tryManifest(key);
-    const other = "manifest" in found ? `the backup ${found.manifest.backupId}` : "a backup";
+    const found = await tryManifest(this, key);
+    const isRead = found !== undefined && "manifest" in found;
+    const other = isRead ? `the backup ${found.manifest.backupId}` : "a backup";
     return new IbackupError("LOCKED", `Cannot store the backup ${manifest.backupId}`, {
       why: `another ibackup has stored ${other} of disk "${manifest.disk.name}" of "${manifest.vmId}" meanwhile`,
       fix: "run the command again: it continues that backup. Two machines need names of their own (--vm) in one repository; nothing was committed",
     });
   }
-
-  async *#manifestKeys(): AsyncGenerator<string> {
-    for await (const { key } of this.store.list(MANIFEST_PREFIX)) {
-      if (parseManifestKey(key) !== undefined) yield key;
-    }
-  }
-
-  /** A manifest that is listed: gone or damaged is an answer, an unreachable store is not. */
-  async #tryManifest(key: string): Promise<StoredManifest | DamagedManifest> {
-    try {
-      const stored = await this.#readManifest(key);
-      if (stored) return stored;
-      return { key, error: corruptObject(key, "it is listed but cannot be got") };
-    } catch (error) {
-      const isDamage = error instanceof IbackupError && DAMAGE_CODES.has(error.code);
-      if (isDamage) return { key, error };
-      throw error;
-    }
-  }
-
-  async #readManifest(key: string): Promise<StoredManifest | undefined> {
-    const bytes = await this.store.get(key, { maxBytes: DOCUMENT_BYTES_MAX });
-    if (bytes === undefined) return undefined;
-    const manifest = decodeManifest({ object: key, bytes }, sha256Hex);
-    if ((manifest.seal !== null) !== this.isSealed) {
-      const [is, isNot] = this.isSealed ? ["clear", "sealed"] : ["sealed", "clear"];
-      throw corruptObject(key, `it is ${is}, and the repository is ${isNot}`);
-    }
-    return { manifest, key, sha256: sha256Hex(bytes) };
-  }
 }
-
-const DAMAGE_CODES: ReadonlySet<string> = new Set(["CORRUPT_DATA", "REPOSITORY_FORMAT"]);
 
 async function unwrapNothing(): Promise<never> {
   throw new IbackupError("CORRUPT_DATA", "Cannot open a sealed object", {
     why: "the repository has no keys: nothing in it is sealed",
     fix: "run `ibackup verify` to see what else does not belong here",
   });
-}
-
-/**
- * Stores an object that must not exist yet.
- *
- * @returns False when another one is there. One with the same bytes counts as stored: the store
- *   retries, and its first attempt may have worked although the answer was lost.
- */
-async function putOnce(store: Store, key: string, bytes: Uint8Array): Promise<boolean> {
-  assert(bytes.length <= DOCUMENT_BYTES_MAX, "a document keeps to its limit");
-  if (await store.putIfAbsent(key, bytes)) return true;
-  const present = await store.get(key, { maxBytes: DOCUMENT_BYTES_MAX });
-  return present !== undefined && sha256Hex(present) === sha256Hex(bytes);
 }
