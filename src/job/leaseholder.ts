@@ -15,12 +15,17 @@ const MACHINE_FACTS = ["/etc/machine-id", "/sys/class/dmi/id/product_uuid"];
 /** @param lockFile Of the disk; this process has its lock. */
 export function describeLeaseholder(context: JobContext, lockFile: string): Leaseholder {
   const { dev, ino } = statSync(lockFile);
+  return describeProcess(context, `${dev}:${ino}`);
+}
+
+/** @param lockFile Names what this process has alone on its machine. */
+export function describeProcess(context: JobContext, lockFile: string): Leaseholder {
   return {
     holder: toHex(context.random(16)),
     machine: machineDigest(),
     hostName: hostname(),
     bootId: readBootId(),
-    lockFile: `${dev}:${ino}`,
+    lockFile,
     pid,
     process: readProcess("self").name,
   };

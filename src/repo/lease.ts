@@ -55,7 +55,10 @@ async function newestKey(store: Store, diskTag: string): Promise<string | undefi
 }
 
 /** One that cannot be read keeps nobody out. */
-async function readLease(store: Store, object: string): Promise<Lease | "gone" | "unreadable"> {
+export async function readLease(
+  store: Store,
+  object: string,
+): Promise<Lease | "gone" | "unreadable"> {
   try {
     const bytes = await store.get(object, { maxBytes: DOCUMENT_BYTES_MAX });
     return bytes === undefined ? "gone" : decodeLease({ object, bytes }, sha256Hex);
@@ -74,6 +77,8 @@ export class HeldLease {
   #number: number;
   /** Keys that a newer lease has replaced. */
   readonly #replaced = new Set<string>();
+  /** Number of the first of ours. It stays to the end: its store time tells gc when we began. */
+  #first: number | undefined;
   /** False when the store has refused to remove one. */
   #mayRemove = true;
 
@@ -91,7 +96,10 @@ export class HeldLease {
   async take(): Promise<boolean> {
     const number = this.#number + 1;
     if (!(await this.#put(number, { released: false }))) return false;
-    if (this.#number > 0) this.#replaced.add(this.#keyOf(this.#number));
+    if (this.#number > 0 && this.#number !== this.#first) {
+      this.#replaced.add(this.#keyOf(this.#number));
+    }
+    this.#first ??= number;
     this.#number = number;
     return true;
   }
@@ -109,6 +117,7 @@ export class HeldLease {
    */
   async release(): Promise<void> {
     // What it has replaced goes first: it would be the newest without it.
+    if (this.#first !== this.#number) this.#replaced.add(this.#keyOf(this.#first ?? this.#number));
     await this.#removeReplaced();
     if (this.#mayRemove) await this.#remove(this.#keyOf(this.#number));
     if (!this.#mayRemove) await this.#put(this.#number + 1, { released: true });
