@@ -6,11 +6,16 @@ import type { JobContext } from "../job/context.ts";
 import { applyRules, type Result, type Run } from "./command.ts";
 import { Command, type CommandUnknownOpts, type OutputConfiguration } from "./commander.ts";
 import { compareCommand } from "./compare.ts";
+import { copyCommand } from "./copy.ts";
 import { doctorCommand } from "./doctor.ts";
 import { allExitStatusHelp } from "./exit_statuses.ts";
 import { flushCommand } from "./flush.ts";
+import { gcCommand } from "./gc.ts";
 import { initCommand } from "./init.ts";
 import { listCommand } from "./list.ts";
+import { pruneCommand } from "./prune.ts";
+import { rebaseCommand } from "./rebase.ts";
+import { protectCommand, tagCommand, unprotectCommand } from "./remarks.ts";
 import { errorDocument, renderError } from "./render_error.ts";
 import { restoreCommand } from "./restore.ts";
 import { showCommand } from "./show.ts";
@@ -94,6 +99,13 @@ const COMMANDS: readonly ((run: Run) => CommandUnknownOpts)[] = [
   restoreCommand,
   verifyCommand,
   compareCommand,
+  pruneCommand,
+  gcCommand,
+  copyCommand,
+  rebaseCommand,
+  tagCommand,
+  protectCommand,
+  unprotectCommand,
   doctorCommand,
 ];
 

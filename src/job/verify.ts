@@ -5,6 +5,7 @@ import { type DecodedIndex, indexKey } from "../core/index_codec.ts";
 import type { Manifest, ManifestIndex, StoredManifest } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { packKey } from "../core/pack.ts";
+import { takeTurns } from "../core/rotation.ts";
 import { IbackupError } from "../errors.ts";
 import { planReads } from "../repo/block_reader.ts";
 import type { Damage } from "../repo/damage.ts";
@@ -21,10 +22,20 @@ export interface VerifyOptions {
   repository: Repository;
   /** Ids, or their unique beginnings; with each its whole chain. Default: all backups. */
   backups?: readonly string[] | undefined;
-  /** False: manifests, index objects, and that every pack is there. True: every byte as well. */
-  data: boolean;
+  /**
+   * None: manifests, index objects, and that every pack is there. "all": every byte as well. Else the
+   * packs whose turn it is, as many as make up a share of all bytes.
+   */
+  data: "none" | "all" | DataShare;
   progress: Progress;
   signal?: AbortSignal | undefined;
+}
+
+export interface DataShare {
+  /** Above 0, at most 1. */
+  share: number;
+  /** Name of the pack that was read last; empty at first. */
+  last: string;
 }
 
 /** One thing that is wrong. */
@@ -43,6 +54,8 @@ export interface VerifyResult {
   backups: number;
   packs: number;
   bytesRead: number;
+  /** Name of the pack that was read last, for the next share. */
+  last: string;
   problems: Problem[];
 }
 
@@ -67,8 +80,10 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const intact = scope.filter((stored) => checkLink(verification, stored));
     const packs = await checkIndexes(verification, scope);
     for (const stored of intact) await checkCoverage(verification, stored);
-    const bytesRead = await checkPacks(verification, packs);
-    return { backups: scope.length, packs: packs.size, bytesRead, problems };
+    const turns = turnsOf(packs, options.data);
+    const bytesRead = await checkPacks(verification, packs, turns);
+    const last = turns.at(-1)?.name ?? "";
+    return { backups: scope.length, packs: packs.size, bytesRead, last, problems };
   } finally {
     options.progress.end();
   }
@@ -184,23 +199,33 @@ async function checkCoverage(
   problems.push({ ...first, extents, backups: kinship.descendantsOf([backupId]) });
 }
 
+/** The packs that are to be read. */
+function turnsOf(packs: ReadonlyMap<string, PackUse>, data: VerifyOptions["data"]): PackUse[] {
+  if (data === "none") return [];
+  const all = [...packs.values()];
+  return data === "all" ? all : takeTurns(all, data);
+}
+
 /** @returns Bytes read. */
 async function checkPacks(
   verification: Verification,
   packs: ReadonlyMap<string, PackUse>,
+  turns: readonly PackUse[],
 ): Promise<number> {
-  const { repository, kinship, problems, progress, data, signal } = verification;
+  const { repository, kinship, problems, progress, signal } = verification;
   const sizes = new Map<string, number>();
   for await (const { key, sizeBytes } of repository.store.list("packs/")) sizes.set(key, sizeBytes);
   let bytesRead = 0;
-  const total = [...packs.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  if (data) progress.begin("reading packs", total);
+  const total = turns.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  if (turns.length > 0) progress.begin("reading packs", total);
+  const toRead = new Set(turns);
   const check = async (use: PackUse) => {
     signal?.throwIfAborted();
     const presentBytes = sizes.get(packKey(use.name));
-    return { use, damage: await checkPack(repository, use, { presentBytes, data }) };
+    const data = toRead.has(use);
+    return { use, data, damage: await checkPack(repository, use, { presentBytes, data }) };
   };
-  for await (const { use, damage } of mapInOrder(packs.values(), PACKS_IN_FLIGHT, check)) {
+  for await (const { use, data, damage } of mapInOrder(packs.values(), PACKS_IN_FLIGHT, check)) {
     if (data) progress.advance(use.sizeBytes);
     if (data) bytesRead += Math.min(use.sizeBytes, sizes.get(packKey(use.name)) ?? 0);
     const users = use.users.map(({ manifest }) => manifest.backupId);

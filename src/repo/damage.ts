@@ -33,3 +33,16 @@ export function describeBlocks(extents: readonly BlockExtent[]): string {
   const isSingle = extents.length === 1 && extents[0]?.blockCount === 1;
   return `${isSingle ? "block" : "blocks"} ${ranges.join(", ")}${rest}`;
 }
+
+/**
+ * For gc: whatever the object reaches is needed, and nobody knows what that is.
+ *
+ * @param object The one that cannot be read.
+ */
+export function cannotTell(object: string, cause: IbackupError): IbackupError {
+  return new IbackupError("CORRUPT_DATA", "Cannot tell what is needed", {
+    why: `"${object}": ${cause.why}`,
+    fix: "run `ibackup verify`, repair it, or remove the backups that it takes away; nothing was removed",
+    cause,
+  });
+}

@@ -26,7 +26,7 @@ export interface Sealer {
 
 /** For repositories without encryption. */
 export const NO_SEALER: Sealer = {
-  begin: () => ({ header: NO_SEAL, key: undefined }),
+  begin: () => ({ header: { ...NO_SEAL, salt: newSalt() }, key: undefined }),
   close: () => undefined,
 };
 
@@ -40,10 +40,14 @@ export function openSealer(
 ): Sealer {
   return {
     begin(kind) {
-      const salt = new Uint8Array(randomBytes(NO_SEAL.salt.length));
+      const salt = newSalt();
       const key = deriveKey(dataKey, salt, sealContext(kind, repositoryId));
       return { header: { salt, wrappedKey }, key };
     },
     close: () => void dataKey.fill(0),
   };
+}
+
+function newSalt(): Uint8Array {
+  return new Uint8Array(randomBytes(NO_SEAL.salt.length));
 }

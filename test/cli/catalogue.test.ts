@@ -63,6 +63,8 @@ ${OTHER_VM}  web-2  vda   base                       2026-11-22 20:01:02Z  quiet
           consistency: "quiet",
           blocksChanged: 0,
           bytesStored: 5_244_075,
+          tags: [],
+          protected: false,
         },
         {
           backupId: INCREMENTAL,
@@ -74,6 +76,8 @@ ${OTHER_VM}  web-2  vda   base                       2026-11-22 20:01:02Z  quiet
           consistency: "fuzzy",
           blocksChanged: 1234,
           bytesStored: 20_655,
+          tags: [],
+          protected: false,
         },
       ],
     });

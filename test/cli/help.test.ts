@@ -20,6 +20,15 @@ const COMMANDS = [
   "restore",
   "verify",
   "compare",
+  "prune",
+  "gc",
+  "copy",
+  "rebase",
+  "tag",
+  "tag add",
+  "tag remove",
+  "protect",
+  "unprotect",
   "doctor",
 ];
 

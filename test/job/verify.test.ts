@@ -38,9 +38,16 @@ async function packOf({ manifest }: StoredManifest): Promise<string> {
   return `packs/${name.slice(0, 2)}/${name}`;
 }
 
-async function check(data: boolean, backups?: string[]): Promise<VerifyResult> {
+async function check(isData: boolean, backups?: string[]): Promise<Omit<VerifyResult, "last">> {
   const repository = await openRepository(store);
-  return await verify({ repository, data, backups, progress: SILENT_PROGRESS });
+  const data = isData ? "all" : "none";
+  const { last: _, ...result } = await verify({
+    repository,
+    data,
+    backups,
+    progress: SILENT_PROGRESS,
+  });
+  return result;
 }
 
 function flip(key: string, at: number): void {
@@ -55,6 +62,25 @@ describe("verify()", () => {
     const packs = [...store.objects].filter(([key]) => key.startsWith("packs/"));
     const bytesRead = packs.reduce((sum, [, { length }]) => sum + length, 0);
     expect(await check(true)).toEqual({ backups: 3, packs: 3, bytesRead, problems: [] });
+  });
+
+  test("reads a share of the packs, another one each time", async () => {
+    const repository = await openRepository(store);
+    const packs = [...store.objects].filter(([key]) => key.startsWith("packs/"));
+    const [largest] = packs.toSorted(([, left], [, right]) => right.length - left.length);
+    flip(largest![0], 100);
+    const seen = new Set<string>();
+    const found: number[] = [];
+    let last = "";
+    for (let time = 0; time < 6; time++) {
+      const data = { share: 0.01, last };
+      const result = await verify({ repository, data, progress: SILENT_PROGRESS });
+      last = result.last;
+      seen.add(last);
+      found.push(result.problems.length);
+    }
+    expect(seen.size).toBeGreaterThan(1);
+    expect(new Set(found)).toEqual(new Set([0, 1]));
   });
 
   test("names a missing pack, the blocks in it, and the backups that need it", async () => {

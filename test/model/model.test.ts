@@ -123,7 +123,7 @@ async function expectAllRight({ repositories }: World): Promise<void> {
     const opened = await repository.open();
     const { problems } = await verify({
       repository: opened,
-      data: true,
+      data: "all",
       progress: SILENT_PROGRESS,
     });
     expect(problems).toEqual([]);

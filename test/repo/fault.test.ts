@@ -160,25 +160,30 @@ describe.each([
     expect(made).toBeGreaterThanOrEqual(calls);
   });
 
-  test("by a store that lies: all that is listed is right, or is said to be damaged", async () => {
-    let damaged = 0;
-    await playEveryFault({
-      before: await prepare(),
-      faults: FALSE_FAULTS,
-      act: (store) => flush(store, number),
-      check: async ({ store, settle }) => {
-        const listed = await outcomes(store);
-        expect(listed.slice(0, number)).toEqual(earlier);
-        await flush(store, number + 1);
-        await settle();
-        const all = await outcomes(store);
-        // A flush cannot know of damage in packs. But a base of its own is right.
-        if (!all.includes("damaged")) expect(all).toEqual([...listed, number + 1]);
-        else damaged += 1;
-      },
-    });
-    expect(damaged).toBeGreaterThan(3);
-  });
+  const lies = { timeout: 240_000 };
+  test(
+    "by a store that lies: all that is listed is right, or is said to be damaged",
+    lies,
+    async () => {
+      let damaged = 0;
+      await playEveryFault({
+        before: await prepare(),
+        faults: FALSE_FAULTS,
+        act: (store) => flush(store, number),
+        check: async ({ store, settle }) => {
+          const listed = await outcomes(store);
+          expect(listed.slice(0, number)).toEqual(earlier);
+          await flush(store, number + 1);
+          await settle();
+          const all = await outcomes(store);
+          // A flush cannot know of damage in packs. But a base of its own is right.
+          if (!all.includes("damaged")) expect(all).toEqual([...listed, number + 1]);
+          else damaged += 1;
+        },
+      });
+      expect(damaged).toBeGreaterThan(3);
+    },
+  );
 });
 
 describe("a backup writer", () => {

@@ -1,0 +1,45 @@
+/** Frees the space of what no backup reaches any more. */
+import { collectGarbage, type GcResult } from "../repo/garbage.ts";
+import type { Repository } from "../repo/repository.ts";
+import { rewriteBackup } from "../repo/rewrite.ts";
+import type { JobContext } from "./context.ts";
+import { whileAlone } from "./maintenance.ts";
+
+export interface GcJobResult extends GcResult {
+  /** Packs of which little was left, and which another gc can remove. */
+  rewrittenPacks: number;
+  /** What was stored anew of them. */
+  rewrittenBytes: number;
+}
+
+/** @throws IbackupError LOCKED while another one removes or rearranges; CORRUPT_DATA. */
+export async function gc(
+  context: JobContext,
+  options: { graceMs: number; dryRun: boolean },
+): Promise<GcJobResult> {
+  const { progress, signal } = context;
+  const repository = await context.openRepository();
+  return await whileAlone(context, { store: repository.store, what: "gc" }, async (own) => {
+    progress.begin("looking for what nothing needs", 0);
+    try {
+      const result = await collectGarbage(repository, { ...options, own, signal });
+      return { ...result, ...(await rewriteAll(context, repository, options)) };
+    } finally {
+      progress.end();
+    }
+  });
+}
+
+async function rewriteAll(
+  { signal }: JobContext,
+  repository: Repository,
+  { dryRun }: { dryRun: boolean },
+): Promise<Pick<GcJobResult, "rewrittenPacks" | "rewrittenBytes">> {
+  const total = { rewrittenPacks: 0, rewrittenBytes: 0 };
+  for (const stored of dryRun ? [] : await repository.manifests(() => undefined)) {
+    const done = await rewriteBackup(repository, stored, { signal });
+    total.rewrittenPacks += done?.packs ?? 0;
+    total.rewrittenBytes += done?.bytesStored ?? 0;
+  }
+  return total;
+}

@@ -1,0 +1,65 @@
+import { decodeMap } from "../core/backup_map.ts";
+import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
+import type { Manifest, ManifestIndex, StoredManifest } from "../core/manifest.ts";
+import { mapInOrder } from "../core/ordered.ts";
+import { parseSidecarKey } from "../core/sidecar_key.ts";
+import type { Store } from "../store/store.ts";
+import { cannotTell } from "./damage.ts";
+import type { Repository } from "./repository.ts";
+import { sha256Hex } from "./sha256.ts";
+
+const GETS_IN_FLIGHT = 16;
+
+/** What the backups of a repository are made of, down to their index objects. */
+export interface Reachable {
+  backups: StoredManifest[];
+  /** Each once, with a backup that it is of. */
+  indexes: ReachableIndex[];
+  indexNames: ReadonlySet<string>;
+}
+
+export interface ReachableIndex {
+  manifest: Manifest;
+  index: ManifestIndex;
+}
+
+/**
+ * Older maps count as long as they are there: somebody may have read one a moment ago.
+ *
+ * @throws IbackupError CORRUPT_DATA for a manifest or a map that cannot be read.
+ */
+export async function findReachable(repository: Repository): Promise<Reachable> {
+  const { store } = repository;
+  const backups = await repository.manifests(({ key, error }) => {
+    throw error.code === "CORRUPT_DATA" ? cannotTell(key, error) : error;
+  });
+  const byName = new Map<string, ReachableIndex>();
+  const take = (manifest: Manifest, indexes: readonly ManifestIndex[]): void => {
+    for (const index of indexes) byName.set(index.name, { manifest, index });
+  };
+  for (const { manifest } of backups) take(manifest, manifest.indexes);
+  for await (const { manifest, indexes } of olderMaps(store, backups)) take(manifest, indexes);
+  return { backups, indexes: [...byName.values()], indexNames: new Set(byName.keys()) };
+}
+
+/** The index objects of maps that newer ones have replaced, where the backup is still there. */
+async function* olderMaps(
+  store: Store,
+  backups: readonly StoredManifest[],
+): AsyncGenerator<{ manifest: Manifest; indexes: readonly ManifestIndex[] }> {
+  const byKey = new Map(backups.map((stored) => [stored.key, stored]));
+  const older: { object: string; manifest: Manifest }[] = [];
+  for await (const { key: object } of store.list("maps/")) {
+    const place = parseSidecarKey(object);
+    const stored = place && byKey.get(place.manifestKey);
+    if (stored && place.version !== stored.map?.version) {
+      older.push({ object, manifest: stored.manifest });
+    }
+  }
+  const read = async ({ object, manifest }: (typeof older)[number]) => {
+    const bytes = await store.get(object, { maxBytes: DOCUMENT_BYTES_MAX });
+    const indexes = bytes ? decodeMap({ object, bytes }, sha256Hex).indexes : [];
+    return { manifest, indexes };
+  };
+  yield* mapInOrder(older, GETS_IN_FLIGHT, read);
+}
