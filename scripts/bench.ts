@@ -12,13 +12,21 @@
 import { cpus, release, totalmem } from "node:os";
 import { exit } from "node:process";
 import { parseArgs } from "node:util";
+import { CHANGED_BLOCKS } from "./bench/changed_blocks.ts";
 import type { Figure, Value } from "./bench/figure.ts";
 import { FLUSH_AND_DISK_SIZE } from "./bench/flush_and_disk_size.ts";
 import { FREEZE } from "./bench/freeze.ts";
+import { REPOSITORY_SCALE } from "./bench/repository_scale.ts";
 import { TRACKING_COST } from "./bench/tracking_cost.ts";
 
 /** Each in a file of its own. */
-const FIGURES: Figure[] = [TRACKING_COST, FLUSH_AND_DISK_SIZE, FREEZE];
+const FIGURES: Figure[] = [
+  TRACKING_COST,
+  FLUSH_AND_DISK_SIZE,
+  FREEZE,
+  CHANGED_BLOCKS,
+  REPOSITORY_SCALE,
+];
 
 interface Row extends Value {
   figure: string;

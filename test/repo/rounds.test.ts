@@ -15,11 +15,12 @@ import { planRetention } from "../../src/core/retention.ts";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import { verify } from "../../src/job/verify.ts";
 import { openBackupWriter } from "../../src/repo/backup_writer.ts";
+import { copyBackups } from "../../src/repo/copy.ts";
 import { collectGarbage } from "../../src/repo/garbage.ts";
 import { acquireLease } from "../../src/repo/lease.ts";
 import { changeNote, readNotes } from "../../src/repo/notes.ts";
 import { rebaseBackup, removeBackups } from "../../src/repo/removal.ts";
-import { openRepository } from "../../src/repo/repository.ts";
+import { cloneRepository, openRepository } from "../../src/repo/repository.ts";
 import { rewriteBackup } from "../../src/repo/rewrite.ts";
 import { sha256Hex } from "../../src/repo/sha256.ts";
 import { newestVersions } from "../../src/repo/sidecars.ts";
@@ -48,6 +49,9 @@ class World {
   /** Of each backup that is there. */
   readonly images = new Map<string, Uint8Array>();
   readonly protectedIds = new Set<string>();
+  readonly target = new MemoryStore();
+  /** What may be there. */
+  readonly copies = new Map<string, Uint8Array>();
   readonly disks = new Map(["vm-1", "vm-2"].map((vmId) => [vmId, content(70, 1)]));
   readonly counts: Record<string, number> = {};
   nowMs = Date.UTC(2026, 0, 1);
@@ -55,6 +59,7 @@ class World {
 
   constructor() {
     this.store.now = () => this.nowMs;
+    this.target.now = () => this.nowMs;
   }
 
   below(end: number): number {
@@ -66,11 +71,11 @@ class World {
   }
 
   /** The store that an action gets, and what it may do before it is killed. */
-  hand(): { store: Store; mayDie: boolean } {
-    if (this.below(3) > 0) return { store: this.store, mayDie: false };
+  hand(store: Store = this.store): { store: Store; mayDie: boolean } {
+    if (this.below(3) > 0) return { store, mayDie: false };
     const fault = this.below(2) === 0 ? "fail" : "fail after";
     const nth = 1 + this.below(this.below(2) === 0 ? 12 : 120);
-    return { store: new FaultStore(this.store, { nth, fault, onwards: true }), mayDie: true };
+    return { store: new FaultStore(store, { nth, fault, onwards: true }), mayDie: true };
   }
 
   async flush(store: Store): Promise<void> {
@@ -187,6 +192,27 @@ class World {
     for (const one of await repository.manifests()) await rewriteBackup(repository, one);
   }
 
+  /** To another store, where backups are removed and collected too. */
+  async copy(): Promise<void> {
+    const from = await openRepository(this.store);
+    const { store, mayDie } = this.hand(this.target);
+    await cloneRepository(from, this.target);
+    const wanted = (await from.manifests()).filter(() => this.below(3) > 0);
+    for (const one of wanted) this.copies.set(idOf(one), this.images.get(idOf(one))!);
+    const there = await openRepository(this.target);
+    const to = Object.assign(Object.create(there), { store }) as typeof there;
+    await copyBackups({ from, to }, wanted).catch((error: unknown) => {
+      if (!mayDie) throw error;
+    });
+    const going = [...this.copies.keys()].filter(() => this.below(4) === 0);
+    await removeBackups(there, new Set(going));
+    await collectGarbage(there, { graceMs: 0, dryRun: false, own: OWN });
+    const all = await there.manifests();
+    for (const one of all) await this.#check(there, all, one, this.copies);
+    const left = new Set(all.map(idOf));
+    for (const id of this.copies.keys()) if (!left.has(id)) this.copies.delete(id);
+  }
+
   async restoreOne(store: Store): Promise<void> {
     const repository = await openRepository(store);
     const all = await repository.manifests();
@@ -206,9 +232,10 @@ class World {
     repository: Awaited<ReturnType<typeof openRepository>>,
     all: StoredManifest[],
     one: StoredManifest,
+    images: ReadonlyMap<string, Uint8Array> = this.images,
   ): Promise<void> {
     const found = await restore(repository, chainOf(all, idOf(one)));
-    expect(Buffer.compare(found, this.images.get(idOf(one))!), `content of ${idOf(one)}`).toBe(0);
+    expect(Buffer.compare(found, images.get(idOf(one))!), `content of ${idOf(one)}`).toBe(0);
   }
 
   /** What is listed is what the model has, but for what a killed action may or may not have done. */
@@ -269,6 +296,7 @@ const ACTIONS = [
   "rebase",
   "remark",
   "gc",
+  "copy",
   "restoreOne",
 ] as const;
 
