@@ -1,8 +1,9 @@
 import { formatBytes, formatCount } from "../core/units.ts";
 import { IbackupError } from "../errors.ts";
+import type { DeviceRepair } from "../job/repair.ts";
 import type { Problem, VerifyResult } from "../job/verify.ts";
 import { BACKUP_ARGUMENT, requestOf } from "./backup_choice.ts";
-import { newCommand, type Result, type Run } from "./command.ts";
+import { newCommand, type Result, type Run, type Session } from "./command.ts";
 import { REPOSITORY_STATUSES } from "./exit_statuses.ts";
 import { blockRanges, someOf } from "./text.ts";
 
@@ -14,40 +15,68 @@ export function verifyCommand(run: Run) {
       "Without BACKUP all backups are checked, else the one with its chain. Checks manifests, their",
       "links, index objects, and that every pack is there; with --data also every byte of the packs.",
       "--data 5% reads a twentieth of them, and the next one the next twentieth.",
-      "Names each damaged object, the blocks that it takes away, and of which backups.",
+      "Names each damaged object, the blocks that it takes away, and of which backups. With --repair,",
+      "blocks that the newest backup of a disk has lost, and that the disk proves by the digests in the",
+      "local cache, are stored again; then all is checked once more.",
       'With --json: {"healthy", "backups", "packs", "bytesRead", "problems": [{"object", "reason",',
-      '"backups", "extents": [{"firstBlock", "blockCount"}]}]}.',
+      '"backups", "extents": [{"firstBlock", "blockCount"}]}], "repairs": [{"device", "blocksLost",',
+      '"blocksRepaired"}]}.',
     ].join("\n"),
     examples: [
       "ibackup verify --repo file:///srv/backup",
       "ibackup verify --data 5%",
       "ibackup verify latest --disk vda --data",
+      "ibackup verify --data --repair /dev/vda",
     ],
-    statuses: [...REPOSITORY_STATUSES, "BACKUP_UNKNOWN", "CORRUPT_DATA"],
+    statuses: [
+      ...REPOSITORY_STATUSES,
+      "NOT_PERMITTED",
+      "DEVICE",
+      "LOCKED",
+      "BACKUP_UNKNOWN",
+      "CORRUPT_DATA",
+    ],
   })
     .argument("[backup]", BACKUP_ARGUMENT)
     .option("--data [share]", "read and check every byte, or a share such as 5%")
     .option("--disk <name>", "the disk whose `latest` is meant")
-    .action(async (given, { data: asked = false, disk }) => {
+    .option(
+      "--repair <device...>",
+      "store again what the repository has lost and these disks prove",
+    )
+    .action(async (given, { data: asked = false, disk, repair: devices = [] }) => {
       await run(async (session) => {
-        const { verify } = await import("../job/verify.ts");
-        const { openVerifyCursor } = await import("../job/verify_cursor.ts");
-        const { context } = session;
         const { backup, share } = separate(given, asked);
         const backups = backup === undefined ? undefined : [await idOf({ backup, disk }, session)];
-        const { progress, signal } = context;
-        const repository = await context.openRepository();
-        if (share === undefined || share === 1) {
-          const data = share === undefined ? "none" : "all";
-          return resultOf(await verify({ repository, backups, data, progress, signal }));
-        }
-        const cursor = openVerifyCursor(context, repository.id);
-        const data = { share, last: cursor.last };
-        const result = await verify({ repository, backups, data, progress, signal });
-        cursor.save(result.last);
-        return resultOf(result);
+        const check = () => verifyShare(session, backups, share);
+        const found = await check();
+        if (devices.length === 0 || found.problems.length === 0) return resultOf(found, []);
+        const { repair } = await import("../job/repair.ts");
+        const { vmId } = session.settings;
+        const repairs = await repair(session.context, { vmId, devices, problems: found.problems });
+        const isBetter = repairs.some(({ blocksRepaired }) => blocksRepaired > 0);
+        return resultOf(isBetter ? await check() : found, repairs);
       });
     });
+}
+
+/** @param share Of all bytes; undefined: none. */
+async function verifyShare(
+  { context }: Session,
+  backups: readonly string[] | undefined,
+  share: number | undefined,
+): Promise<VerifyResult> {
+  const { verify } = await import("../job/verify.ts");
+  const { openVerifyCursor } = await import("../job/verify_cursor.ts");
+  const { progress, signal } = context;
+  const repository = await context.openRepository();
+  const common = { repository, backups, progress, signal };
+  if (share === undefined) return await verify({ ...common, data: "none" });
+  if (share === 1) return await verify({ ...common, data: "all" });
+  const cursor = openVerifyCursor(context, repository.id);
+  const result = await verify({ ...common, data: { share, last: cursor.last } });
+  cursor.save(result.last);
+  return result;
 }
 
 /** What follows `--data` may be the backup that is meant, and no share. */
@@ -75,7 +104,7 @@ async function idOf(
   return (await findBackup(session.context, requestOf(given, session))).stored.manifest.backupId;
 }
 
-function resultOf({ last: _, ...result }: VerifyResult): Result {
+function resultOf({ last: _, ...result }: VerifyResult, repairs: readonly DeviceRepair[]): Result {
   const { backups, packs, bytesRead, problems } = result;
   const healthy = problems.length === 0;
   const read = bytesRead > 0 ? `, ${formatBytes(bytesRead)} read` : "";
@@ -87,10 +116,16 @@ function resultOf({ last: _, ...result }: VerifyResult): Result {
         `${formatCount(problems.length, "problem")} found: ${looked}`,
       ].join("\n");
   return {
-    json: { healthy, ...result },
+    json: { healthy, ...result, ...(repairs.length > 0 && { repairs }) },
     text,
+    note: repairs.map(describeRepair).join("\n"),
     ...(!healthy && { status: "CORRUPT_DATA" as const }),
   };
+}
+
+function describeRepair({ device, blocksLost, blocksRepaired }: DeviceRepair): string {
+  const lost = formatCount(blocksLost, "block");
+  return `${device}: of ${lost} that its newest backup had lost, ${blocksRepaired} stored again`;
 }
 
 const BACKUPS_SHOWN = 8;

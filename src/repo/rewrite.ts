@@ -52,16 +52,29 @@ export async function rewriteBackup(
       ),
     );
     if (dying.size === 0 && manifest.indexes.length <= INDEXES_MAX) return undefined;
-    const sealer = await repository.sealer();
+    return await rewrite(repository, stored, { live, dying, signal });
+  } catch (error) {
+    if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return undefined;
+    throw error;
+  }
+}
+
+async function rewrite(
+  repository: Repository,
+  stored: StoredManifest,
+  given: { live: LiveRecords; dying: ReadonlySet<string>; signal: AbortSignal | undefined },
+): Promise<RewriteResult | undefined> {
+  const { live, dying, signal } = given;
+  const sealer = await repository.sealer();
+  try {
     const kept = await keepRecords(repository, stored, { live, dying, sealer });
     const moved = await moveBlocks(repository, stored, { extents: kept.moved, sealer, signal });
     const indexes = [...kept.indexes, ...moved.indexes];
     const changed = { ...nextMap(stored), indexes: indexes.map((index) => sized(index, stored)) };
     if (!(await putMap(repository, { stored, map: changed }))) return undefined;
     return { packs: dying.size, bytesStored: kept.bytesStored + moved.bytesStored };
-  } catch (error) {
-    if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return undefined;
-    throw error;
+  } finally {
+    sealer.close();
   }
 }
 
