@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { chainOf } from "../../src/core/chain.ts";
 import type { StoredManifest } from "../../src/core/manifest.ts";
 import { rebaseBackup, removeBackups } from "../../src/repo/removal.ts";
-import { openRepository, type Repository } from "../../src/repo/repository.ts";
+import { openRepository, Repository } from "../../src/repo/repository.ts";
 import type { Store } from "../../src/store/store.ts";
 import {
   BLOCK_BYTES,
@@ -112,7 +112,7 @@ describe("removing any backups of a chain", () => {
         const one = copyOf(store);
         const repository = await openRepository(one);
         const faulty = new FaultStore(one, { nth, fault, onwards: true });
-        const dying = Object.assign(Object.create(repository), { store: faulty }) as Repository;
+        const dying = new Repository(faulty, repository.id);
         const outcome = removeBackups(dying, new Set(going));
         if (!(await outcome.then(() => true).catch(() => false))) {
           const left = await check(one, images);

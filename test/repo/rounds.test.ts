@@ -20,7 +20,7 @@ import { collectGarbage } from "../../src/repo/garbage.ts";
 import { acquireLease } from "../../src/repo/lease.ts";
 import { changeNote, readNotes } from "../../src/repo/notes.ts";
 import { rebaseBackup, removeBackups } from "../../src/repo/removal.ts";
-import { cloneRepository, openRepository } from "../../src/repo/repository.ts";
+import { cloneRepository, openRepository, Repository } from "../../src/repo/repository.ts";
 import { rewriteBackup } from "../../src/repo/rewrite.ts";
 import { sha256Hex } from "../../src/repo/sha256.ts";
 import { newestVersions } from "../../src/repo/sidecars.ts";
@@ -200,7 +200,7 @@ class World {
     const wanted = (await from.manifests()).filter(() => this.below(3) > 0);
     for (const one of wanted) this.copies.set(idOf(one), this.images.get(idOf(one))!);
     const there = await openRepository(this.target);
-    const to = Object.assign(Object.create(there), { store }) as typeof there;
+    const to = new Repository(store, there.id);
     await copyBackups({ from, to }, wanted).catch((error: unknown) => {
       if (!mayDie) throw error;
     });
