@@ -326,7 +326,8 @@ describe("a pack", () => {
       const flipped = bytes.slice();
       flipped[at] = flipped[at]! ^ 0x10;
       const code = outcome(() => decode(flipped));
-      // The block size is under the pack's name only.
+      // Salt and block size are under the pack's name only.
+      if (at >= 10 && at < 42) continue;
       const isBlockBytes = at >= bytes.length - 28 && at < bytes.length - 24;
       if (!isBlockBytes) expect(["CORRUPT_DATA", "REPOSITORY_FORMAT"]).toContain(code);
     }
