@@ -12,11 +12,13 @@ import { DOCUMENT_BYTES_MAX, INDEX_BYTES_MAX, PACK_BYTES_MAX } from "../core/lim
 import type { StoredManifest } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { packKey } from "../core/pack.ts";
-import { sidecarKey } from "../core/sidecar_key.ts";
+import { sidecarKey, sidecarPrefix } from "../core/sidecar_key.ts";
+import { assert } from "../errors.ts";
 import { changeNote, readNotes } from "./notes.ts";
 import { putOnce } from "./put_once.ts";
 import type { Repository } from "./repository.ts";
 import { sha256Hex, sha256HexOfLarge } from "./sha256.ts";
+import { newestVersions } from "./sidecars.ts";
 
 /** Each takes up to 16 MiB. */
 const COPIES_IN_FLIGHT = 4;
@@ -81,7 +83,9 @@ async function copyOne(
 ): Promise<number> {
   const last = chain.at(-1);
   if (last === undefined) return 0;
-  const map = mapFor(chain, last, there);
+  const { store } = route.to;
+  const versions = await newestVersions(store, sidecarPrefix("maps", last.key));
+  const map = mapFor(chain, { there, version: 1 + (versions.get(last.key) ?? 0) });
   let bytesCopied = 0;
   const listed = map?.indexes ?? last.manifest.indexes;
   for (const index of listed) {
@@ -90,7 +94,6 @@ async function copyOne(
     for await (const bytes of mapInOrder(packs, COPIES_IN_FLIGHT, copy)) bytesCopied += bytes;
     bytesCopied += await copyObject(route, indexKey(index.name), INDEX_BYTES_MAX);
   }
-  const { store } = route.to;
   if (map !== undefined) {
     const object = sidecarKey({ folder: "maps", manifestKey: last.key, version: map.version });
     await putOnce(store, object, encodeMap(map, sha256Hex));
@@ -101,18 +104,24 @@ async function copyOne(
   return bytesCopied + bytes.length;
 }
 
-/** What the copy has to say of its parent and its index objects; undefined: what its manifest says. */
+/**
+ * What the copy has to say of its parent and its index objects; undefined: what its manifest says.
+ *
+ * @param given `version`: above 1 when a copy that broke off, or one that was removed, has left a map.
+ */
 function mapFor(
   chain: readonly StoredManifest[],
-  last: StoredManifest,
-  there: ReadonlyMap<string, string>,
+  given: { there: ReadonlyMap<string, string>; version: number },
 ): BackupMap | undefined {
+  const { there, version } = given;
+  const last = chain.at(-1);
+  assert(last !== undefined, "a chain has a backup");
   const parents = chain.slice(0, -1);
   const lastThere = parents.findLastIndex(({ key, sha256 }) => there.get(key) === sha256);
   const [oldest, ...others] = parents.slice(lastThere + 1);
-  if (oldest === undefined && last.map === undefined) return undefined;
+  if (oldest === undefined && last.map === undefined && version === 1) return undefined;
   const map = oldest === undefined ? nextMap(last) : foldParents(last, [oldest, ...others]);
-  return { ...map, version: 1, removing: false };
+  return { ...map, version, removing: false };
 }
 
 /** @returns Bytes that went over. */

@@ -94,6 +94,17 @@ describe("a copy", () => {
     expect(await check(target, images)).toEqual([ids[0], ids[4], ids[5]]);
   });
 
+  test("of what was removed there is there again, and a map that was left behind does not count", async () => {
+    const { store, images, ids } = await chain(4);
+    const target = new MemoryStore();
+    await copy(store, target);
+    await removeBackups(await openRepository(target), new Set([ids[1]!, ids[2]!, ids[3]!]));
+    await copy(store, target, [ids[2]!]);
+    await removeBackups(await openRepository(target), new Set([ids[0]!]));
+    await copy(store, target, [ids[1]!, ids[3]!]);
+    expect(await check(target, images)).toEqual(ids.slice(1));
+  });
+
   test("takes tags and protection along, and removes none that are there", async () => {
     const { store, repository, ids } = await chain(2);
     const [base] = await repository.manifests();
