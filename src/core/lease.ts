@@ -35,7 +35,7 @@ const leaseSchema = z.strictObject({
   /** For people. */
   hostName: text,
   bootId: text,
-  /** Names the lock that the holder has on his machine; within one boot. */
+  /** Names the lock that the holder has on his machine, within one boot; empty: he has none. */
   lockFile: text,
   pid: z.int().min(0),
   /** Tells the process from others that had or have its pid; within one boot. */
@@ -111,6 +111,7 @@ export function isInForce(lease: Lease, asking: Asking): boolean {
  */
 function isOfTheDead(lease: Lease, { holder, hasEnded }: Asking): boolean {
   if (lease.machine !== holder.machine) return false;
-  if (lease.bootId !== holder.bootId || lease.lockFile === holder.lockFile) return true;
-  return hasEnded(lease);
+  if (lease.bootId !== holder.bootId) return true;
+  const isOurLock = lease.lockFile !== "" && lease.lockFile === holder.lockFile;
+  return isOurLock || hasEnded(lease);
 }

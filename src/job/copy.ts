@@ -60,7 +60,7 @@ async function copyInto(
   const to = await openRepository(store);
   if (to.id !== from.id) throw anotherRepository(store.url, to.id);
   const { progress, signal } = context;
-  return await whileAlone(context, { store, what: "copy" }, async () => {
+  return await whileAlone(context, { store, what: "copy" }, async ({ confirm }) => {
     const copied: CopiedBackup[] = [];
     progress.begin("copying backups", wanted.length);
     try {
@@ -68,7 +68,7 @@ async function copyInto(
         copied.push(one);
         progress.advance(1);
       };
-      await copyBackups({ from, to }, wanted, { signal, onCopied });
+      await copyBackups({ from, to }, wanted, { confirm, signal, onCopied });
     } finally {
       progress.end();
     }

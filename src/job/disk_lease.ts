@@ -83,6 +83,24 @@ export class DiskLease {
     }, inMs).unref();
   }
 
+  /**
+   * Makes sure that nobody took this process for dead and what it has stored for garbage: after a
+   * machine stood still for long, gc may have. To be called before that is committed.
+   *
+   * @param what Cannot be done otherwise: "store the backup".
+   * @throws IbackupError LOCKED; what the store throws.
+   */
+  async confirm(what: string): Promise<void> {
+    await this.pause();
+    const isThere = await this.#held.confirm();
+    this.resume();
+    if (isThere) return;
+    throw new IbackupError("LOCKED", `Cannot ${what}`, {
+      why: "its lease had ended: this process stood still for too long, and gc may have removed what it had stored",
+      fix: "run the command again; nothing was committed",
+    });
+  }
+
   /** Never fails: a lease that is left behind ends by itself, and keeps this machine from nothing. */
   async release(): Promise<void> {
     this.#isOver = true;

@@ -148,6 +148,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
   const manifest = await sealManifest(draft, flush.sealer);
   const sha256 = flush.repository.digestOf(manifest);
   ledger?.prepareCommit({ backupId: manifest.backupId, sha256 }, taintsAtStart);
+  await flush.lease.confirm("store the backup");
   await flush.repository.commit(manifest);
   ledger?.commit();
   await flush.digests?.commit(manifest.backupId);

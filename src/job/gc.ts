@@ -19,25 +19,29 @@ export async function gc(
 ): Promise<GcJobResult> {
   const { progress, signal } = context;
   const repository = await context.openRepository();
-  return await whileAlone(context, { store: repository.store, what: "gc" }, async (own) => {
-    progress.begin("looking for what nothing needs", 0);
-    try {
-      const result = await collectGarbage(repository, { ...options, own, signal });
-      return { ...result, ...(await rewriteAll(context, repository, options)) };
-    } finally {
-      progress.end();
-    }
-  });
+  return await whileAlone(
+    context,
+    { store: repository.store, what: "gc" },
+    async ({ holder: own, confirm }) => {
+      progress.begin("looking for what nothing needs", 0);
+      try {
+        const result = await collectGarbage(repository, { ...options, own, signal });
+        return { ...result, ...(await rewriteAll(context, repository, { ...options, confirm })) };
+      } finally {
+        progress.end();
+      }
+    },
+  );
 }
 
 async function rewriteAll(
   { signal }: JobContext,
   repository: Repository,
-  { dryRun }: { dryRun: boolean },
+  { dryRun, confirm }: { dryRun: boolean; confirm: () => Promise<void> },
 ): Promise<Pick<GcJobResult, "rewrittenPacks" | "rewrittenBytes">> {
   const total = { rewrittenPacks: 0, rewrittenBytes: 0 };
   for (const stored of dryRun ? [] : await repository.manifests(() => undefined)) {
-    const done = await rewriteBackup(repository, stored, { signal });
+    const done = await rewriteBackup(repository, stored, { confirm, signal });
     total.rewrittenPacks += done?.packs ?? 0;
     total.rewrittenBytes += done?.bytesStored ?? 0;
   }

@@ -18,8 +18,8 @@ export function describeLeaseholder(context: JobContext, lockFile: string): Leas
   return describeProcess(context, `${dev}:${ino}`);
 }
 
-/** @param lockFile Names what this process has alone on its machine. */
-export function describeProcess(context: JobContext, lockFile: string): Leaseholder {
+/** @param lockFile Names the lock that this process has on its machine; default: it has none. */
+export function describeProcess(context: JobContext, lockFile = ""): Leaseholder {
   return {
     holder: toHex(context.random(16)),
     machine: machineDigest(),

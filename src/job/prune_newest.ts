@@ -1,12 +1,11 @@
 /** The newest backup of a disk goes only while nobody can be continuing it. */
-import { pid } from "node:process";
 import type { StoredManifest } from "../core/manifest.ts";
 import { diskTagOf } from "../core/manifest_key.ts";
 import type { Repository } from "../repo/repository.ts";
 import { sha256Hex } from "../repo/sha256.ts";
 import type { JobContext } from "./context.ts";
 import { type DiskLease, takeLease } from "./disk_lease.ts";
-import { describeProcess } from "./leaseholder.ts";
+import { describeProcess, hasProcessEnded } from "./leaseholder.ts";
 
 /**
  * Holds the leases of the disks of these backups meanwhile.
@@ -25,8 +24,9 @@ export async function withLeases<T>(
       const lease = await takeLease(context, repository.store, {
         disk: `"${disk.name}" of "${vmId}"`,
         diskTag: diskTagOf({ vmId, diskName: disk.name }, sha256Hex),
-        holder: describeProcess(context, `process:${pid}`),
+        holder: describeProcess(context),
         now: () => context.clock.now(),
+        hasEnded: hasProcessEnded,
         waitMs: 0,
       });
       leases.push(lease);

@@ -7,7 +7,7 @@ import { diskTagOf } from "../core/manifest_key.ts";
 import { type DigestCache, openDigestCache } from "../digests/digest_cache.ts";
 import { describeDevice } from "../disk/block_device.ts";
 import { type DiskReader, openDiskReader } from "../disk/disk_reader.ts";
-import { type RepairResult, repairChain } from "../repo/repair.ts";
+import { type RepairOptions, type RepairResult, repairChain } from "../repo/repair.ts";
 import type { Repository } from "../repo/repository.ts";
 import { sha256Hex } from "../repo/sha256.ts";
 import type { JobContext } from "./context.ts";
@@ -38,14 +38,18 @@ export async function repair(
 ): Promise<DeviceRepair[]> {
   const damaged = new Set(problems.flatMap(({ object }) => PACK.exec(object)?.[1] ?? []));
   const repository = await context.openRepository();
-  return await whileAlone(context, { store: repository.store, what: "repair" }, async () => {
-    const repairs: DeviceRepair[] = [];
-    for (const device of devices) {
-      const result = await repairDevice(context, repository, { device, vmId, damaged });
-      repairs.push({ device, ...result });
-    }
-    return repairs;
-  });
+  return await whileAlone(
+    context,
+    { store: repository.store, what: "repair" },
+    async ({ confirm }) => {
+      const repairs: DeviceRepair[] = [];
+      for (const device of devices) {
+        const result = await repairDevice(context, repository, { device, vmId, damaged, confirm });
+        repairs.push({ device, ...result });
+      }
+      return repairs;
+    },
+  );
 }
 
 const PACK = /^packs\/[0-9a-f]{2}\/([0-9a-f]{64})$/;
@@ -53,9 +57,9 @@ const PACK = /^packs\/[0-9a-f]{2}\/([0-9a-f]{64})$/;
 async function repairDevice(
   context: JobContext,
   repository: Repository,
-  given: { device: string; vmId: string; damaged: ReadonlySet<string> },
+  given: Pick<RepairOptions, "damaged" | "confirm"> & { device: string; vmId: string },
 ): Promise<RepairResult> {
-  const { vmId, damaged } = given;
+  const { vmId, damaged, confirm } = given;
   const device = describeDevice(given.device);
   const successor = { vmId, diskName: undefined, device };
   const { parent, backups, diskName } = await findSuccession(context, successor, { repository });
@@ -65,6 +69,7 @@ async function repairDevice(
     folder: context.cacheDir(),
     repositoryId: repository.id,
     diskTag: diskTagOf({ vmId, diskName }, sha256Hex),
+    now: context.clock.now(),
     random: context.random,
     onDropped: (why) => context.progress.message(`the digests cannot be used: ${why}`),
   });
@@ -73,7 +78,7 @@ async function repairDevice(
     const { signal } = context;
     const prove = (lost: BlockSet) => provenBlocks({ cache, reader, manifest, signal }, lost);
     const chain = chainOf(backups, manifest.backupId);
-    return await repairChain(repository, chain, { damaged, prove, signal });
+    return await repairChain(repository, chain, { damaged, prove, confirm, signal });
   } finally {
     await reader.close();
   }

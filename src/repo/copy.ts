@@ -7,13 +7,13 @@
 import { type BackupMap, encodeMap, foldParents, nextMap } from "../core/backup_map.ts";
 import { chainOf } from "../core/chain.ts";
 import { corruptObject } from "../core/corrupt.ts";
-import { indexKey } from "../core/index_codec.ts";
-import { DOCUMENT_BYTES_MAX, INDEX_BYTES_MAX, PACK_BYTES_MAX } from "../core/limits.ts";
+import { indexKey, type PackRef } from "../core/index_codec.ts";
+import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
 import type { StoredManifest } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { packKey } from "../core/pack.ts";
 import { sidecarKey, sidecarPrefix } from "../core/sidecar_key.ts";
-import { assert } from "../errors.ts";
+import { assert, IbackupError } from "../errors.ts";
 import { changeNote, readNotes } from "./notes.ts";
 import { putOnce } from "./put_once.ts";
 import type { Repository } from "./repository.ts";
@@ -24,6 +24,8 @@ import { newestVersions } from "./sidecars.ts";
 const COPIES_IN_FLIGHT = 4;
 
 export interface CopyOptions {
+  /** Called before a backup is committed; throws where its objects may be gone again. */
+  confirm?: (() => Promise<void>) | undefined;
   signal?: AbortSignal | undefined;
   /** Told of each backup that is there now, and of what went over for it. */
   onCopied?: ((copied: CopiedBackup) => void) | undefined;
@@ -40,8 +42,9 @@ export interface CopiedBackup {
 interface Route {
   from: Repository;
   to: Repository;
-  /** Keys of packs and index objects that are there. */
-  present: Set<string>;
+  /** Keys of packs and index objects that are there, and their sizes. */
+  present: Map<string, number>;
+  confirm: CopyOptions["confirm"];
 }
 
 /**
@@ -54,23 +57,22 @@ export async function copyBackups(
   wanted: readonly StoredManifest[],
   options: CopyOptions = {},
 ): Promise<void> {
-  const present = new Set<string>();
+  const present = new Map<string, number>();
   for (const prefix of ["packs/", "indexes/"]) {
-    for await (const { key } of to.store.list(prefix)) present.add(key);
+    for await (const { key, sizeBytes } of to.store.list(prefix)) present.set(key, sizeBytes);
   }
-  const route = { from, to, present };
+  const route = { from, to, present, confirm: options.confirm };
   const all = await from.manifests(() => undefined);
   const there = new Map((await to.manifests()).map((stored) => [stored.key, stored.sha256]));
-  for (const { manifest, key } of wanted) {
+  for (const stored of wanted) {
     options.signal?.throwIfAborted();
-    const { backupId } = manifest;
+    const { key, sha256 } = stored;
+    const { backupId } = stored.manifest;
     const isNew = !there.has(key);
+    if (!isNew && there.get(key) !== sha256) throw placeTaken(to, backupId);
     const bytesCopied = isNew ? await copyOne(route, chainOf(all, backupId), there) : 0;
-    const stored = all.find((one) => one.key === key);
-    if (stored) {
-      there.set(key, stored.sha256);
-      await copyNote(route, stored);
-    }
+    there.set(key, sha256);
+    await copyNote(route, stored);
     options.onCopied?.({ backupId, isNew, bytesCopied });
   }
 }
@@ -90,10 +92,11 @@ async function copyOne(
   const listed = map?.indexes ?? last.manifest.indexes;
   for (const index of listed) {
     const packs = await route.from.indexes.packs(last.manifest, index);
-    const copy = ({ name }: { name: string }) => copyObject(route, packKey(name), PACK_BYTES_MAX);
+    const copy = ({ name, sizeBytes }: PackRef) => copyObject(route, packKey(name), sizeBytes);
     for await (const bytes of mapInOrder(packs, COPIES_IN_FLIGHT, copy)) bytesCopied += bytes;
-    bytesCopied += await copyObject(route, indexKey(index.name), INDEX_BYTES_MAX);
+    bytesCopied += await copyObject(route, indexKey(index.name), index.sizeBytes);
   }
+  await route.confirm?.();
   if (map !== undefined) {
     const object = sidecarKey({ folder: "maps", manifestKey: last.key, version: map.version });
     await putOnce(store, object, encodeMap(map, sha256Hex));
@@ -128,15 +131,15 @@ function mapFor(
 async function copyObject(
   { from, to, present }: Route,
   key: string,
-  maxBytes: number,
+  sizeBytes: number,
 ): Promise<number> {
-  if (present.has(key)) return 0;
-  const bytes = await from.store.get(key, { maxBytes });
+  if (present.get(key) === sizeBytes) return 0;
+  const bytes = await from.store.get(key, { maxBytes: sizeBytes });
   if (bytes === undefined) throw corruptObject(key, "it is missing");
   const found = await sha256HexOfLarge(bytes);
   if (!key.endsWith(found)) throw corruptObject(key, `its SHA-256 is ${found}`);
   await to.store.put(key, bytes);
-  present.add(key);
+  present.set(key, bytes.length);
   return bytes.length;
 }
 
@@ -149,4 +152,11 @@ async function copyNote({ from, to }: Route, stored: StoredManifest): Promise<vo
     tags: [...new Set([...before.tags, ...remarks.tags])].sort(),
     isProtected: before.isProtected || remarks.isProtected,
   }));
+}
+
+function placeTaken({ store }: Repository, backupId: string): IbackupError {
+  return new IbackupError("REPOSITORY_EXISTS", `Cannot copy the backup ${backupId}`, {
+    why: `another backup has its place in ${store.url}: backups were taken into both`,
+    fix: "copy to an empty place",
+  });
 }

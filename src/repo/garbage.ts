@@ -5,7 +5,8 @@
  * other object that is old enough goes. Whether it is old enough is a matter of store times alone:
  * those of objects, of leases, and of a marker that gc puts first. A flush has a lease before it
  * stores anything and commits nothing that was there before; so what it stores is younger than its
- * lease, and either gc finds that lease or its marker is the older one.
+ * lease, and either gc finds that lease or its marker is the older one. Before a flush commits it
+ * makes sure that its lease was never taken for a dead one's.
  *
  * Nothing is noted anywhere: killed at any moment, the next gc begins anew and has less to do.
  */
@@ -16,7 +17,7 @@ import type { Store, StoredObject } from "../store/store.ts";
 import { cannotTell } from "./damage.ts";
 import { putMarker } from "./gc_marker.ts";
 import { oldSidecars } from "./old_sidecars.ts";
-import { oldLeases, protectedSince } from "./protected_since.ts";
+import { protectedSince } from "./protected_since.ts";
 import { findReachable, type Reachable, type ReachableIndex } from "./reachable.ts";
 import type { Repository } from "./repository.ts";
 
@@ -62,15 +63,18 @@ export async function collectGarbage(
   const marker = await putMarker(store);
   try {
     const now = marker.storedAtMs;
-    const since = await protectedSince(store, { now, own: options.own });
-    const cutoffMs = Math.min(now - options.graceMs, since);
-    const collection = new Collection(store, { ...options, cutoffMs });
+    const { own, graceMs } = options;
+    const collection = new Collection(store, options, now - graceMs);
+    const revoke = (leases: readonly StoredObject[]) => collection.sweep(leases, "documents");
+    collection.protect(await protectedSince(store, { now, own, revoke }));
     const reachable = await findReachable(repository);
     await collection.sweep(unreached("indexes/", store, reachable.indexNames), "indexes");
     await sweepPacks(collection, { repository, reachable, options });
-    await collection.sweep(oldSidecars(store, { reachable, cutoffMs }), "documents");
-    await collection.sweep(oldLeases(store, now), "documents");
-    await collection.sweep(marker.older(), "documents");
+    await collection.sweep(
+      oldSidecars(store, { reachable, cutoffMs: collection.cutoffMs }),
+      "documents",
+    );
+    await collection.sweep(marker.older, "documents");
     return collection.result;
   } finally {
     await marker.remove();
@@ -81,11 +85,14 @@ export async function collectGarbage(
 class Collection {
   readonly result: GcResult;
   readonly #store: Store;
-  readonly #options: GcOptions & { cutoffMs: number };
+  readonly #options: GcOptions;
+  /** What was stored then or later stays; by the clock of the store. */
+  #cutoffMs: number;
 
-  constructor(store: Store, options: GcOptions & { cutoffMs: number }) {
+  constructor(store: Store, options: GcOptions, cutoffMs: number) {
     this.#store = store;
     this.#options = options;
+    this.#cutoffMs = cutoffMs;
     this.result = {
       dryRun: options.dryRun,
       packs: 0,
@@ -98,9 +105,18 @@ class Collection {
     };
   }
 
+  get cutoffMs(): number {
+    return this.#cutoffMs;
+  }
+
+  /** From now on also what was stored since then stays. */
+  protect(sinceMs: number): void {
+    this.#cutoffMs = Math.min(this.#cutoffMs, sinceMs);
+  }
+
   /** @param objects Nothing needs them. */
   async sweep(
-    objects: AsyncIterable<StoredObject>,
+    objects: AsyncIterable<StoredObject> | Iterable<StoredObject>,
     kind: "packs" | "indexes" | "documents",
   ): Promise<void> {
     const { dryRun, signal } = this.#options;
@@ -117,13 +133,13 @@ class Collection {
   }
 
   async *#oldOnes(
-    objects: AsyncIterable<StoredObject>,
+    objects: AsyncIterable<StoredObject> | Iterable<StoredObject>,
     kind: "packs" | "indexes" | "documents",
   ): AsyncGenerator<string> {
     const { result } = this;
     for await (const { key, sizeBytes, storedAtMs } of objects) {
       this.#options.signal?.throwIfAborted();
-      if (storedAtMs < this.#options.cutoffMs) {
+      if (storedAtMs < this.#cutoffMs) {
         result[kind] += 1;
         result.bytes += sizeBytes;
         yield key;
@@ -195,11 +211,12 @@ async function packsNamed(
   return names;
 }
 
-async function readTable({ indexes }: Repository, { manifest, index }: ReachableIndex) {
+async function readTable({ indexes }: Repository, { manifest, index, isOld }: ReachableIndex) {
   try {
     return await indexes.packs(manifest, index);
   } catch (error) {
     if (!(error instanceof IbackupError) || error.code !== "CORRUPT_DATA") throw error;
+    if (isOld) return [];
     throw cannotTell(indexKey(index.name), error);
   }
 }

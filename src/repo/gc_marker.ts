@@ -9,7 +9,7 @@ export interface GcMarker {
   /** When it began. */
   storedAtMs: number;
   /** Those that a killed gc has left behind. */
-  older(): AsyncIterable<StoredObject>;
+  older: readonly StoredObject[];
   remove(): Promise<void>;
 }
 
@@ -23,9 +23,7 @@ export async function putMarker(store: Store): Promise<GcMarker> {
   assert(own !== undefined, "what was stored is listed");
   return {
     storedAtMs: own.storedAtMs,
-    async *older() {
-      for (const object of found) if (object !== own) yield object;
-    },
+    older: found.filter((object) => object !== own),
     remove: () => store.erase([key]),
   };
 }

@@ -33,25 +33,27 @@ export type LeaseAnswer = { held: HeldLease } | { heldBy: Lease };
  */
 export async function acquireLease(store: Store, request: LeaseRequest): Promise<LeaseAnswer> {
   for (;;) {
-    const newest = await newestKey(store, request.diskTag);
+    const present = await leaseKeys(store, request.diskTag);
+    const [newest] = present;
     const found = newest && (await readLease(store, newest));
     // Released a moment ago: numbers may begin anew.
     if (found === "gone") continue;
     if (typeof found === "object" && isInForce(found, { ...request, now: request.now() })) {
       return { heldBy: found };
     }
-    const held = new HeldLease(store, request, leaseNumberOf(newest ?? "") ?? 0);
+    const held = new HeldLease(store, request, present);
     // Where another one took that number first, it is time to look again.
     if (await held.take()) return { held };
   }
 }
 
-/** Of the lease of highest number. */
-async function newestKey(store: Store, diskTag: string): Promise<string | undefined> {
+/** The newest first. */
+async function leaseKeys(store: Store, diskTag: string): Promise<string[]> {
+  const keys: string[] = [];
   for await (const { key } of store.list(leasePrefix(diskTag))) {
-    if (leaseNumberOf(key) !== undefined) return key;
+    if (leaseNumberOf(key) !== undefined) keys.push(key);
   }
-  return undefined;
+  return keys;
 }
 
 /** One that cannot be read keeps nobody out. */
@@ -75,18 +77,20 @@ export class HeldLease {
   readonly #acquiredAt: string;
   /** Of the newest of ours; before that, of the one that it follows. */
   #number: number;
-  /** Keys that a newer lease has replaced. */
-  readonly #replaced = new Set<string>();
+  /** Keys that a newer lease has replaced, those of the dead among them. */
+  readonly #replaced: Set<string>;
   /** Number of the first of ours. It stays to the end: its store time tells gc when we began. */
   #first: number | undefined;
   /** False when the store has refused to remove one. */
   #mayRemove = true;
 
-  constructor(store: Store, request: LeaseRequest, follows: number) {
+  /** @param present Keys of those that it follows, the newest first. */
+  constructor(store: Store, request: LeaseRequest, present: readonly string[]) {
     this.#store = store;
+    this.#replaced = new Set(present);
     this.#request = request;
     this.#acquiredAt = request.now().toISOString();
-    this.#number = follows;
+    this.#number = leaseNumberOf(present[0] ?? "") ?? 0;
   }
 
   /**
@@ -96,9 +100,8 @@ export class HeldLease {
   async take(): Promise<boolean> {
     const number = this.#number + 1;
     if (!(await this.#put(number, { released: false }))) return false;
-    if (this.#number > 0 && this.#number !== this.#first) {
-      this.#replaced.add(this.#keyOf(this.#number));
-    }
+    const isBetween = this.#first !== undefined && this.#number !== this.#first;
+    if (isBetween) this.#replaced.add(this.#keyOf(this.#number));
     this.#first ??= number;
     this.#number = number;
     return true;
@@ -109,6 +112,19 @@ export class HeldLease {
     if (!(await this.take())) return false;
     await this.#removeReplaced();
     return true;
+  }
+
+  /**
+   * To be called before what was stored under this lease is committed. The first one of it is still
+   * there exactly when nobody has taken us for dead and our objects for garbage: whoever does removes
+   * that before anything else.
+   *
+   * @returns Whether all that was stored is still there.
+   */
+  async confirm(): Promise<boolean> {
+    // First the renewal: whoever looks for the dead from now on sees that we are not.
+    if (!(await this.renew())) return false;
+    return (await this.#store.head(this.#keyOf(this.#first ?? this.#number))) !== undefined;
   }
 
   /**

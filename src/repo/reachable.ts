@@ -3,6 +3,7 @@ import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
 import type { Manifest, ManifestIndex, StoredManifest } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { parseSidecarKey } from "../core/sidecar_key.ts";
+import { IbackupError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { cannotTell } from "./damage.ts";
 import type { Repository } from "./repository.ts";
@@ -21,10 +22,13 @@ export interface Reachable {
 export interface ReachableIndex {
   manifest: Manifest;
   index: ManifestIndex;
+  /** Only an older map names it: no backup is the worse for it when it is gone. */
+  isOld: boolean;
 }
 
 /**
- * Older maps count as long as they are there: somebody may have read one a moment ago.
+ * Older maps count as long as they are there: somebody may have read one a moment ago. But what they
+ * name may be gone, as where a backup was removed and copied here once more.
  *
  * @throws IbackupError CORRUPT_DATA for a manifest or a map that cannot be read.
  */
@@ -34,11 +38,14 @@ export async function findReachable(repository: Repository): Promise<Reachable> 
     throw error.code === "CORRUPT_DATA" ? cannotTell(key, error) : error;
   });
   const byName = new Map<string, ReachableIndex>();
-  const take = (manifest: Manifest, indexes: readonly ManifestIndex[]): void => {
-    for (const index of indexes) byName.set(index.name, { manifest, index });
-  };
-  for (const { manifest } of backups) take(manifest, manifest.indexes);
-  for await (const { manifest, indexes } of olderMaps(store, backups)) take(manifest, indexes);
+  for (const { manifest } of backups) {
+    for (const index of manifest.indexes) byName.set(index.name, { manifest, index, isOld: false });
+  }
+  for await (const { manifest, indexes } of olderMaps(store, backups)) {
+    for (const index of indexes) {
+      if (!byName.has(index.name)) byName.set(index.name, { manifest, index, isOld: true });
+    }
+  }
   return { backups, indexes: [...byName.values()], indexNames: new Set(byName.keys()) };
 }
 
@@ -57,9 +64,17 @@ async function* olderMaps(
     }
   }
   const read = async ({ object, manifest }: (typeof older)[number]) => {
-    const bytes = await store.get(object, { maxBytes: DOCUMENT_BYTES_MAX });
-    const indexes = bytes ? decodeMap({ object, bytes }, sha256Hex).indexes : [];
-    return { manifest, indexes };
+    return { manifest, indexes: await readIndexes(store, object) };
   };
   yield* mapInOrder(older, GETS_IN_FLIGHT, read);
+}
+
+async function readIndexes(store: Store, object: string): Promise<readonly ManifestIndex[]> {
+  const bytes = await store.get(object, { maxBytes: DOCUMENT_BYTES_MAX });
+  try {
+    return bytes ? decodeMap({ object, bytes }, sha256Hex).indexes : [];
+  } catch (error) {
+    if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return [];
+    throw error;
+  }
 }

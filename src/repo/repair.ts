@@ -17,6 +17,8 @@ export interface RepairOptions {
    * Ascending; the bytes are lent.
    */
   prove(lost: BlockSet): AsyncIterable<BlockExtent & { bytes: Uint8Array }>;
+  /** Called before the new objects are named; throws where they may be gone again. */
+  confirm?: (() => Promise<void>) | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -84,7 +86,7 @@ async function lostBlocks(
 async function repairBackup(
   repository: Repository,
   stored: StoredManifest,
-  { lost, prove, signal }: RepairOptions & { lost: BlockSet },
+  { lost, prove, confirm, signal }: RepairOptions & { lost: BlockSet },
 ): Promise<number> {
   const { blockBytes, blockCount } = stored.manifest;
   const sealer = await repository.sealer();
@@ -98,8 +100,10 @@ async function repairBackup(
     const { indexes } = await writer.finish();
     const map = nextMap(stored);
     map.indexes.push(...indexes.map((index) => ({ diskBlocks: blockCount, ...index })));
+    if (repaired === 0) return 0;
+    await confirm?.();
     // Another one has changed it meanwhile: the next repair sees what is left.
-    return repaired > 0 && (await putMap(repository, { stored, map })) ? repaired : 0;
+    return (await putMap(repository, { stored, map })) ? repaired : 0;
   } catch (error) {
     await writer.abort();
     throw error;

@@ -32,6 +32,12 @@ export interface RewriteResult {
   bytesStored: number;
 }
 
+export interface RewriteOptions {
+  /** Called before the new objects are named; throws where they may be gone again. */
+  confirm?: (() => Promise<void>) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
 /**
  * @returns Undefined when there is nothing to gain, the backup is damaged, or another one has changed
  *   it meanwhile.
@@ -40,7 +46,7 @@ export interface RewriteResult {
 export async function rewriteBackup(
   repository: Repository,
   stored: StoredManifest,
-  { signal }: { signal?: AbortSignal | undefined } = {},
+  options: RewriteOptions = {},
 ): Promise<RewriteResult | undefined> {
   const { map, manifest } = stored;
   if (map === undefined || map.removing || manifest.indexes.length < 2) return undefined;
@@ -52,7 +58,7 @@ export async function rewriteBackup(
       ),
     );
     if (dying.size === 0 && manifest.indexes.length <= INDEXES_MAX) return undefined;
-    return await rewrite(repository, stored, { live, dying, signal });
+    return await rewrite(repository, stored, { ...options, live, dying });
   } catch (error) {
     if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return undefined;
     throw error;
@@ -62,15 +68,16 @@ export async function rewriteBackup(
 async function rewrite(
   repository: Repository,
   stored: StoredManifest,
-  given: { live: LiveRecords; dying: ReadonlySet<string>; signal: AbortSignal | undefined },
+  given: { live: LiveRecords; dying: ReadonlySet<string> } & RewriteOptions,
 ): Promise<RewriteResult | undefined> {
-  const { live, dying, signal } = given;
+  const { live, dying, confirm, signal } = given;
   const sealer = await repository.sealer();
   try {
     const kept = await keepRecords(repository, stored, { live, dying, sealer });
     const moved = await moveBlocks(repository, stored, { extents: kept.moved, sealer, signal });
     const indexes = [...kept.indexes, ...moved.indexes];
     const changed = { ...nextMap(stored), indexes: indexes.map((index) => sized(index, stored)) };
+    await confirm?.();
     if (!(await putMap(repository, { stored, map: changed }))) return undefined;
     return { packs: dying.size, bytesStored: kept.bytesStored + moved.bytesStored };
   } finally {

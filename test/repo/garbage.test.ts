@@ -1,92 +1,43 @@
-import { Buffer } from "node:buffer";
 import { describe, expect, test } from "vitest";
-import { chainOf } from "../../src/core/chain.ts";
 import { LEASE_MS } from "../../src/core/lease.ts";
-import type { StoredManifest } from "../../src/core/manifest.ts";
 import { openBackupWriter } from "../../src/repo/backup_writer.ts";
-import { collectGarbage, type GcOptions } from "../../src/repo/garbage.ts";
 import { acquireLease, type HeldLease } from "../../src/repo/lease.ts";
 import { rebaseBackup, removeBackups } from "../../src/repo/removal.ts";
 import { openRepository } from "../../src/repo/repository.ts";
-import { rewriteBackup } from "../../src/repo/rewrite.ts";
 import type { Store } from "../../src/store/store.ts";
-import {
-  BLOCK_BYTES,
-  content,
-  continuing,
-  exampleManifest,
-  newRepository,
-  restore,
-  takeBackup,
-} from "../support/backups.ts";
+import { BLOCK_BYTES, content, continuing, exampleManifest } from "../support/backups.ts";
 import { FaultStore } from "../support/fault_store.ts";
-import { MemoryStore } from "../support/memory_store.ts";
+import { everyInterleaving, Gate } from "../support/gated_store.ts";
+import {
+  BLOCKS,
+  chain,
+  check,
+  collect,
+  HOUR_MS,
+  idOf,
+  type TimedStore,
+} from "../support/timed_store.ts";
 
-const BLOCKS = 30;
-const HOUR_MS = 3_600_000;
-const idOf = ({ manifest }: StoredManifest) => manifest.backupId;
-
-/** A store whose clock the test turns. */
-class TimedStore extends MemoryStore {
-  nowMs = 1_000_000_000;
-  override now = () => this.nowMs;
-
-  keys(prefix: string): string[] {
-    return [...this.objects.keys()].filter((key) => key.startsWith(prefix));
-  }
-
-  copyOf(): TimedStore {
-    const copy = new TimedStore();
-    for (const [key, body] of this.objects) copy.objects.set(key, body);
-    for (const [key, time] of this.storedAtMs) copy.storedAtMs.set(key, time);
-    copy.nowMs = this.nowMs;
-    return copy;
-  }
+/** A store that is another one later. */
+function following(user: { store: Store }): Store {
+  return new Proxy(user.store, {
+    get(_, name) {
+      const found: unknown = Reflect.get(user.store, name);
+      return typeof found === "function" ? found.bind(user.store) : found;
+    },
+  });
 }
 
-async function chain(count: number) {
-  const store = new TimedStore();
-  const repository = await newRepository(store);
-  const disk = content(BLOCKS, 1);
-  const images = new Map<string, Uint8Array>();
-  let parent = await takeBackup(repository, { blockCount: BLOCKS }, [
-    { firstBlock: 0, blockCount: BLOCKS, bytes: disk },
-  ]);
-  images.set(idOf(parent), disk.slice());
-  for (let number = 1; number < count; number++) {
-    const bytes = content(2, 50 + number);
-    // Every other one overwrites the one before.
-    const firstBlock = 3 * Math.floor(number / 2);
-    disk.set(bytes, firstBlock * BLOCK_BYTES);
-    store.nowMs += HOUR_MS;
-    parent = await takeBackup(repository, { blockCount: BLOCKS, parent }, [
-      { firstBlock, blockCount: 2, bytes },
-    ]);
-    images.set(idOf(parent), disk.slice());
-  }
-  return { store, repository, images, ids: [...images.keys()] };
-}
-
-async function collect(store: Store, options: Partial<GcOptions> = {}) {
-  const given = { graceMs: 0, dryRun: false, own: "0".repeat(32), ...options };
-  return await collectGarbage(await openRepository(store), given);
-}
-
-async function check(store: Store, images: ReadonlyMap<string, Uint8Array>): Promise<string[]> {
-  const repository = await openRepository(store);
-  const all = await repository.manifests();
-  for (const one of all) {
-    const found = await restore(repository, chainOf(all, idOf(one)));
-    expect(Buffer.compare(found, images.get(idOf(one))!), idOf(one)).toBe(0);
-  }
-  return all.map(idOf);
-}
-
-async function takeLease(store: TimedStore): Promise<HeldLease> {
-  const names = { machine: "m", hostName: "h", bootId: "b", lockFile: "l" };
+async function takeLease(timed: TimedStore, store: Store = timed): Promise<HeldLease> {
+  const names = { machine: "m", hostName: "h", bootId: "b", lockFile: "l", process: "" };
   const holder = { holder: "1".repeat(32), pid: 1, ...names };
   const diskTag = "a".repeat(32);
-  const answer = await acquireLease(store, { diskTag, holder, now: () => new Date(store.nowMs) });
+  const answer = await acquireLease(store, {
+    diskTag,
+    holder,
+    now: () => new Date(timed.nowMs),
+    hasEnded: () => false,
+  });
   if ("heldBy" in answer) throw new Error("the lease is held");
   return answer.held;
 }
@@ -187,6 +138,45 @@ describe("gc", () => {
     expect(await check(store, images)).toEqual(ids);
   });
 
+  test("makes a flush fail that stood still so long that it was taken for dead", async () => {
+    const { store, images, ids } = await chain(2);
+    const lease = await takeLease(store);
+    await storeBlocks(store, 9);
+    store.nowMs += 3 * LEASE_MS;
+    expect(await lease.confirm()).toBe(true);
+    store.nowMs += 3 * LEASE_MS;
+    expect(await collect(store)).toMatchObject({ packs: 1, indexes: 1 });
+    expect(await lease.confirm()).toBe(false);
+    expect(await check(store, images)).toEqual(ids);
+  });
+
+  test("leaves no backup without its data, in every order of its calls and those of a flush that awakes", async () => {
+    const { store, images } = await chain(2);
+    const parent = (await (await openRepository(store)).manifests()).at(-1);
+    const seen = { committed: 0, refused: 0 };
+    await everyInterleaving(async (choose) => {
+      const one = store.copyOf();
+      const gate = new Gate(/^(leases|manifests)\//);
+      const user = { store: one as Store };
+      const lease = await takeLease(one, following(user));
+      const { written, bytes } = await storeBlocks(one, 9);
+      const fields = { ...continuing(parent), blockCount: BLOCKS, ...written };
+      const manifest = exampleManifest(2, fields);
+      images.set(manifest.backupId, bytes);
+      one.nowMs += 3 * LEASE_MS;
+      gate.open(one, async (gated) => {
+        user.store = gated;
+        const isThere = await lease.confirm();
+        if (isThere) await (await openRepository(gated)).commit(manifest);
+        seen[isThere ? "committed" : "refused"] += 1;
+      });
+      gate.open(one, (gated) => collect(gated).then(() => undefined));
+      await gate.run(choose);
+      await check(one, images);
+    });
+    expect(Math.min(seen.committed, seen.refused)).toBeGreaterThan(10);
+  });
+
   test("needs no more memory than it is given: names are marked some at a time", async () => {
     const { store, images, ids } = await chain(9);
     await removeBackups(await openRepository(store), new Set(ids.slice(6)));
@@ -238,92 +228,5 @@ describe("gc", () => {
         if (ended && !faulty.fired) break;
       }
     }
-  });
-});
-
-describe("rewriting", () => {
-  /** A base of many frames, of which incrementals overwrite most; then only the newest is left. */
-  async function mostlyDead() {
-    const store = new TimedStore();
-    const repository = await newRepository(store);
-    const blockCount = 640;
-    const disk = content(blockCount, 1);
-    const backups = [
-      await takeBackup(repository, { blockCount }, [
-        { firstBlock: 0, blockCount, bytes: disk.slice() },
-      ]),
-    ];
-    const overwrite = async (firstBlock: number, count: number, seed: number) => {
-      const bytes = content(count, seed);
-      disk.set(bytes, firstBlock * BLOCK_BYTES);
-      const parent = backups.at(-1);
-      const change = { firstBlock, blockCount: count, bytes };
-      backups.push(await takeBackup(repository, { blockCount, parent }, [change]));
-    };
-    await overwrite(0, 576, 2);
-    await overwrite(10, 556, 3);
-    await removeBackups(repository, new Set(backups.slice(0, 2).map(idOf)));
-    const images = new Map([[idOf(backups[2]!), disk]]);
-    return { store, repository, images };
-  }
-
-  const bytesOf = (store: TimedStore) =>
-    store.keys("packs/").reduce((sum, key) => sum + store.objects.get(key)!.length, 0);
-
-  test("stores anew what little is left of packs, and gc removes them then", async () => {
-    const { store, repository, images } = await mostlyDead();
-    const before = bytesOf(store);
-    const [stored] = await repository.manifests();
-    const result = await rewriteBackup(repository, stored!);
-    // Of the base 1 of 10 frames is alive, of the first incremental 2 of 9.
-    expect(result?.packs).toBe(2);
-    expect(await check(store, images)).toHaveLength(1);
-    store.nowMs += HOUR_MS;
-    await collect(store);
-    expect(await check(store, images)).toHaveLength(1);
-    store.nowMs += HOUR_MS;
-    await collect(store);
-    expect(await check(store, images)).toHaveLength(1);
-    expect(bytesOf(store)).toBeLessThan(before * 0.6);
-    const [again] = await repository.manifests();
-    expect(await rewriteBackup(repository, again!)).toBeUndefined();
-  });
-
-  test("leaves a backup as it is when another one has changed it meanwhile", async () => {
-    const { store, repository, images } = await mostlyDead();
-    const [stored] = await repository.manifests();
-    store.nowMs += HOUR_MS;
-    await rebaseBackup(repository, idOf(stored!));
-    await rewriteBackup(repository, stored!);
-    await rewriteBackup(repository, { ...stored!, map: { ...stored!.map!, version: 0 } });
-    const [now] = await repository.manifests();
-    expect(now?.map?.version).toBe(stored!.map!.version + 1);
-    expect(await check(store, images)).toHaveLength(1);
-  });
-
-  test("makes few index objects of many", async () => {
-    const store = new TimedStore();
-    const repository = await newRepository(store);
-    let parent = await takeBackup(repository, { blockCount: BLOCKS }, [
-      { firstBlock: 0, blockCount: BLOCKS },
-    ]);
-    const disk = new Uint8Array(BLOCKS * BLOCK_BYTES);
-    const ids: string[] = [idOf(parent)];
-    for (let number = 0; number < 80; number++) {
-      const bytes = content(1, number + 1);
-      const firstBlock = number % BLOCKS;
-      disk.set(bytes, firstBlock * BLOCK_BYTES);
-      parent = await takeBackup(repository, { blockCount: BLOCKS, parent }, [
-        { firstBlock, blockCount: 1, bytes },
-      ]);
-      ids.push(idOf(parent));
-    }
-    await removeBackups(repository, new Set(ids.slice(0, -1)));
-    const [stored] = await repository.manifests();
-    expect(stored?.manifest.indexes).toHaveLength(81);
-    await rewriteBackup(repository, stored!);
-    const [now] = await repository.manifests();
-    expect(now?.manifest.indexes.length).toBeLessThan(3);
-    expect(await check(store, new Map([[ids.at(-1)!, disk]]))).toHaveLength(1);
   });
 });

@@ -25,9 +25,14 @@ const store = new DirectoryStore(folder);
 const diskTag = diskTagOf({ vmId, diskName: "vda" }, sha256Hex);
 
 for (;;) {
-  const names = { machine: vmId, hostName: vmId, bootId: "b", lockFile: "l", pid: 1 };
+  const names = { machine: vmId, hostName: vmId, bootId: "b", lockFile: "l", pid: 1, process: "" };
   const holder = { ...names, holder: sha256Hex(random.bytes(8)).slice(0, 32) };
-  const answer = await acquireLease(store, { diskTag, holder, now: () => new Date() });
+  const answer = await acquireLease(store, {
+    diskTag,
+    holder,
+    now: () => new Date(),
+    hasEnded: () => false,
+  });
   if ("heldBy" in answer) throw new Error("somebody else backs this disk up");
   const repository = await openRepository(store);
   const backups = (await repository.manifests()).filter(({ manifest }) => manifest.vmId === vmId);
@@ -60,4 +65,6 @@ for (;;) {
   const image = await restore(repository, chainOf(all, stored.manifest.backupId));
   stdout.write(`${backupId} ${createHash("sha256").update(image).digest("hex")}\n`);
   await answer.held.release();
+  // Now and then nobody has a lease, and gc has something to remove.
+  await sleep(random.below(400));
 }

@@ -11,11 +11,11 @@ import { collect } from "./collect.ts";
 /** Several users of one store, whose calls are let through one at a time. */
 export class Gate {
   readonly #users: User[] = [];
-  readonly #prefix: string;
+  readonly #gated: RegExp;
 
-  /** @param prefix Of the keys whose calls wait; others pass. */
-  constructor(prefix = "") {
-    this.#prefix = prefix;
+  /** @param gated Keys and prefixes whose calls wait; others pass. */
+  constructor(gated = /^/) {
+    this.#gated = gated;
   }
 
   /** What one user sees of the store. Its calls wait until `run` lets them through. */
@@ -23,7 +23,7 @@ export class Gate {
     const user = new User();
     this.#users.push(user);
     const turn = async (key: string): Promise<void> => {
-      if (key.startsWith(this.#prefix)) await user.turn();
+      if (this.#gated.test(key)) await user.turn();
     };
     user.begin(() => work(new GatedStore(store, turn)));
   }
