@@ -56,7 +56,7 @@ export interface PruneResult {
 interface DiskBackups {
   vmId: string;
   disk: string;
-  all: StoredManifest[];
+  newest: StoredManifest;
   candidates: RetentionCandidate[];
 }
 
@@ -90,7 +90,7 @@ function removalOf({ removed, locked }: Removal): Pick<PruneResult, "removed" | 
 }
 
 type Plan = Pick<PruneResult, "dryRun" | "backups" | "simulation"> & {
-  /** Those that are to go and are the newest of their disk. */
+  /** Those that are to go, or are going, and are the newest of their disk. */
   newest: StoredManifest[];
 };
 
@@ -124,9 +124,9 @@ async function plan(
     if (simulateDays === 0 || candidates.length === 0) return [];
     return { vmId, disk, days: simulateRetention(candidates, policy, simulateDays) };
   });
-  const newest = disks.flatMap((disk) =>
-    disk.all.slice(-1).filter(({ manifest }) => ids.has(manifest.backupId)),
-  );
+  const newest = disks
+    .map((disk) => disk.newest)
+    .filter(({ manifest, map }) => ids.has(manifest.backupId) || map?.removing === true);
   return { dryRun, backups: lines, simulation, newest };
 }
 
@@ -143,16 +143,16 @@ function byDisk(
     diskTagOf({ vmId, diskName: disk.name }, sha256Hex),
   );
   return [...groups.values()].flatMap((ofDisk) => {
-    const [first] = ofDisk;
+    const newest = ofDisk.at(-1);
     // One that is being removed is neither kept nor does it stand in for another.
     const present = ofDisk.filter(({ map }) => map?.removing !== true);
-    if (first === undefined) return [];
-    const { vmId, disk } = first.manifest;
+    if (newest === undefined) return [];
+    const { vmId, disk } = newest.manifest;
     const candidates = present.map(({ key, manifest: { backupId, capturedAt } }) => {
       const remarks = notes.get(key) ?? NO_REMARKS;
       return { backupId, capturedAt, ...remarks };
     });
-    return { vmId, disk: disk.name, all: present, candidates };
+    return { vmId, disk: disk.name, newest, candidates };
   });
 }
 

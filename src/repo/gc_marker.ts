@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { assert } from "../errors.ts";
+import { IbackupError } from "../errors.ts";
 import type { Store, StoredObject } from "../store/store.ts";
 
 const PREFIX = "markers/";
@@ -13,6 +13,7 @@ export interface GcMarker {
   remove(): Promise<void>;
 }
 
+/** @throws IbackupError IO where the store does not list at once what was stored: then gc is not safe. */
 export async function putMarker(store: Store): Promise<GcMarker> {
   const name = randomBytes(16).toString("hex");
   const key = PREFIX + name;
@@ -20,10 +21,17 @@ export async function putMarker(store: Store): Promise<GcMarker> {
   const found: StoredObject[] = [];
   for await (const object of store.list(PREFIX)) found.push(object);
   const own = found.find((object) => object.key === key);
-  assert(own !== undefined, "what was stored is listed");
+  if (own === undefined) throw listsLate(store);
   return {
     storedAtMs: own.storedAtMs,
     older: found.filter((object) => object !== own),
     remove: () => store.erase([key]),
   };
+}
+
+function listsLate(store: Store): IbackupError {
+  return new IbackupError("IO", `Cannot look for garbage in ${store.url}`, {
+    why: "the store does not list what was stored a moment ago, so nobody knows what is needed",
+    fix: "run the command again; use a store whose lists are always complete",
+  });
 }

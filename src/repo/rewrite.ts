@@ -24,6 +24,8 @@ import type { Sealer } from "./sealer.ts";
 const LIVE_SHARE_MIN = 0.3;
 /** A backup with more index objects gets fewer: a map must not grow without end. */
 const INDEXES_MAX = 64;
+/** What is damaged, or sealed while there is no identity, stays as it is. */
+const HINDRANCES: ReadonlySet<string> = new Set(["CORRUPT_DATA", "NO_KEY"]);
 
 export interface RewriteResult {
   /** Packs that the backup needs no more. */
@@ -39,8 +41,8 @@ export interface RewriteOptions {
 }
 
 /**
- * @returns Undefined when there is nothing to gain, the backup is damaged, or another one has changed
- *   it meanwhile.
+ * @returns Undefined when there is nothing to gain, the backup is damaged or cannot be opened, or
+ *   another one has changed it meanwhile.
  * @throws What the store throws.
  */
 export async function rewriteBackup(
@@ -60,7 +62,7 @@ export async function rewriteBackup(
     if (dying.size === 0 && manifest.indexes.length <= INDEXES_MAX) return undefined;
     return await rewrite(repository, stored, { ...options, live, dying });
   } catch (error) {
-    if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return undefined;
+    if (error instanceof IbackupError && HINDRANCES.has(error.code)) return undefined;
     throw error;
   }
 }
