@@ -96,7 +96,7 @@ export class DiskLease {
     this.resume();
     if (isThere) return;
     throw new IbackupError("LOCKED", `Cannot ${what}`, {
-      why: "its lease had ended: this process stood still for too long, and gc may have removed what it had stored",
+      why: "its lease had ended, as when a machine stands still for long: another ibackup may have taken its place, and gc may have removed what it had stored",
       fix: "run the command again; nothing was committed",
     });
   }
