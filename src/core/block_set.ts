@@ -115,7 +115,9 @@ export class BlockSet {
         runs += 1 - before;
         before = 1;
       } else {
-        for (const bits of leaf) {
+        // By index: an iterator's results are many times the size of the words.
+        for (let at = 0; at < LEAF_WORDS; at++) {
+          const bits = wordAt(leaf, at);
           runs += countOnes((bits & ~((bits << 1) | before)) >>> 0);
           before = bits >>> 31;
         }
@@ -166,6 +168,8 @@ export class BlockSet {
     }
     const leaf = this.#leafAt(leafIndex);
     changeBits(leaf, [from, to], (word, mask) => word & ~mask);
+    // Mostly blocks are taken out in ascending order: looked for only where that may have ended.
+    if (to === LEAF_BLOCKS && leaf.every(isZero)) this.#leaves[leafIndex] = undefined;
   }
 
   #leafAt(leafIndex: number): Uint32Array {
