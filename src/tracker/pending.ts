@@ -7,34 +7,23 @@
  *
  *     pending/<major>-<minor>-<start sector>/<repository id>/state.json
  *                                                            carry.bits   from other flushes
- *                                                            1.bits ...   one per collect
+ *                                                            7.bits       all that this flush needs
+ *                                                            9.bits       of its newest collect
  *
  * Beside them, `recent/<attachment>` has the blocks that were collected since the hooks were last known
  * to have seen the end of every write (see `addRecent`).
  *
- * Nothing is ever taken out of a file: a commit removes whole files, and only those whose blocks
- * were read after they were collected. A crash anywhere leaves every block in a file or in the
- * kernel. The disk's lock is held while this is used.
+ * Nothing is ever taken out of a file, but whole files are removed: by a commit those whose blocks were
+ * read after they were collected, and before it those whose blocks are in another one too, so there
+ * are never more than these. A crash anywhere leaves every block in a file or in the kernel. The
+ * disk's lock is held while this is used.
  */
-import {
-  closeSync,
-  constants,
-  existsSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readSync,
-  renameSync,
-  rmSync,
-  statSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, unlinkSync } from "node:fs";
+import { join } from "node:path";
 import { BlockSet } from "../core/block_set.ts";
 import { assert } from "../errors.ts";
 import { attachmentOf, recentFileOf } from "./attachments.ts";
+import { addBitFile, makeBitFile, readBitFile } from "./bit_file.ts";
 import {
   type DiskPlace,
   diskFolderOf,
@@ -53,7 +42,6 @@ export interface PendingPlace extends DiskPlace {
 type NewState = Pick<PendingState, "bootId" | "session" | "diskSequence" | "sizeBytes" | "taints">;
 
 const CARRY = "carry.bits";
-const PIECE_BYTES = 1 << 20;
 
 export class PendingSet {
   readonly #runtimeFolder: string;
@@ -62,6 +50,8 @@ export class PendingSet {
   readonly #bitmapBytes: number;
   readonly #blockCount: number;
   #state: PendingState | undefined;
+  /** Of the file that has all that this flush needs. */
+  #flushEpoch: number | undefined;
 
   constructor({ repositoryId, ...place }: PendingPlace, blockCount: number) {
     assert(/^[0-9a-z-]+$/i.test(repositoryId), "a repository id is a plain file name");
@@ -95,21 +85,28 @@ export class PendingSet {
     const { committing } = this.#current();
     if (committing !== null && committing.sha256 === newest?.sha256) this.#finishCommit();
     else this.#write({ ...this.#current(), committing: null });
+    const older = this.#files();
     // As a numbered file it is dropped with the others, and the new carry is never touched by us.
     const epoch = this.#advance();
     const carry = join(this.#folder, CARRY);
-    if (existsSync(carry)) renameSync(carry, join(this.#folder, `${epoch}.bits`));
+    if (existsSync(carry)) renameSync(carry, this.#fileOf(epoch));
     this.#ensureFile(carry);
+    this.#ensureFile(this.#fileOf(epoch));
+    this.#flushEpoch = epoch;
+    for (const { name } of older) this.#moveInto(epoch, join(this.#folder, name));
   }
 
   /**
    * Opens the file for the next collect.
-   * @returns Every file that the collect must put its bits into: this set's, the carry of each
+   * @returns Every file that the collect must put its bits into: this set's two, the carry of each
    *   other repository whose set belongs to the same session, and the recent bits of all.
    */
   beginEpoch(): string[] {
-    const file = this.#ensureFile(join(this.#folder, `${this.#advance()}.bits`));
-    return [file, ...this.#carries(), this.#ensureFile(this.#recent)];
+    const before = this.epoch;
+    const file = this.#ensureFile(this.#fileOf(this.#advance()));
+    // A collect that was cut off has cleared nothing in the kernel that is not in both.
+    if (before !== this.#flushEpoch) rmSync(this.#fileOf(before), { force: true });
+    return [file, this.#flushFile, ...this.#carries(), this.#ensureFile(this.#recent)];
   }
 
   /**
@@ -117,15 +114,8 @@ export class PendingSet {
    * To be called after a collect, when the hooks turn out to have missed the end of a write.
    */
   addRecent(): void {
-    const files = [join(this.#folder, `${this.epoch}.bits`), ...this.#carries()];
-    const targets = files.map((path) => openSync(path, constants.O_RDWR | constants.O_NOFOLLOW));
-    try {
-      this.#readPieces(this.#recent, (piece, at) => {
-        for (const target of targets) addBits(target, piece, at);
-      });
-    } finally {
-      for (const target of targets) closeSync(target);
-    }
+    const files = [this.#fileOf(this.epoch), this.#flushFile, ...this.#carries()];
+    addBitFile(this.#recent, this.#bitmapBytes, files);
   }
 
   /** To be called when every write that had begun has ended, and was seen to. */
@@ -159,14 +149,14 @@ export class PendingSet {
   /** The blocks of every numbered file: all that was collected for this repository. */
   read(): BlockSet {
     const blocks = new BlockSet(this.#blockCount);
-    for (const { name } of this.#files()) this.#readFile(join(this.#folder, name), blocks);
+    for (const { name } of this.#files()) this.#addFile(name, blocks);
     return blocks;
   }
 
   /** The blocks of the newest collect alone. */
   readEpoch(): BlockSet {
     const blocks = new BlockSet(this.#blockCount);
-    this.#readFile(join(this.#folder, `${this.epoch}.bits`), blocks);
+    this.#addFile(`${this.epoch}.bits`, blocks);
     return blocks;
   }
 
@@ -215,17 +205,19 @@ export class PendingSet {
     return epoch;
   }
 
-  /** Makes a file of zero bits, all of it a hole, unless it is there already. */
-  #ensureFile(path: string): string {
-    const { O_CREAT, O_WRONLY, O_NOFOLLOW } = constants;
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    const descriptor = openSync(path, O_CREAT | O_WRONLY | O_NOFOLLOW, 0o600);
-    try {
-      ftruncateSync(descriptor, this.#bitmapBytes);
-    } finally {
-      closeSync(descriptor);
-    }
-    return path;
+  #fileOf(epoch: number): string {
+    return join(this.#folder, `${epoch}.bits`);
+  }
+
+  get #flushFile(): string {
+    assert(this.#flushEpoch !== undefined, "the flush has begun");
+    return this.#fileOf(this.#flushEpoch);
+  }
+
+  /** Where it is cut off, some blocks are in both files. */
+  #moveInto(epoch: number, from: string): void {
+    addBitFile(from, this.#bitmapBytes, [this.#fileOf(epoch)]);
+    unlinkSync(from);
   }
 
   #files(): { name: string; epoch: number }[] {
@@ -234,36 +226,14 @@ export class PendingSet {
       .map((name) => ({ name, epoch: Number.parseInt(name, 10) }));
   }
 
-  #readFile(path: string, into: BlockSet): void {
-    this.#readPieces(path, (piece, at) => into.addBitmap(at / 8, piece));
+  #ensureFile(path: string): string {
+    makeBitFile(path, this.#bitmapBytes);
+    return path;
   }
 
-  /** Calls `take` with whole words, and where in the file they are. */
-  #readPieces(path: string, take: (piece: Uint8Array, at: number) => void): void {
-    const { size } = statSync(path);
-    // Whoever made it was killed before it had its size, so before any bit was put into it.
-    if (size === 0) return;
-    assert(size === this.#bitmapBytes, `${path} has the size of the bitmap`);
-    const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-    const piece = new Uint8Array(Math.min(PIECE_BYTES, this.#bitmapBytes));
-    try {
-      for (let at = 0; at < this.#bitmapBytes; ) {
-        const got = readSync(descriptor, piece, 0, piece.length, at);
-        assert(got > 0 && got % 8 === 0, "a pending file is read in whole words");
-        take(piece.subarray(0, got), at);
-        at += got;
-      }
-    } finally {
-      closeSync(descriptor);
-    }
+  #addFile(name: string, into: BlockSet): void {
+    readBitFile(join(this.#folder, name), this.#bitmapBytes, (piece, at) => {
+      into.addBitmap(at / 8, piece);
+    });
   }
-}
-
-/** In place: cut off anywhere, it has added bits and taken none away. */
-function addBits(descriptor: number, bits: Uint8Array, at: number): void {
-  if (bits.every((byte) => byte === 0)) return;
-  const both = new Uint8Array(bits.length);
-  assert(readSync(descriptor, both, 0, both.length, at) === both.length, "the files are as long");
-  for (const [i, byte] of bits.entries()) both[i] = (both[i] ?? 0) | byte;
-  assert(writeSync(descriptor, both, 0, both.length, at) === both.length, "tmpfs writes it all");
 }

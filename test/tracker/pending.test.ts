@@ -1,4 +1,11 @@
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -78,6 +85,20 @@ describe("PendingSet", () => {
     expect(blocksOf(next.read())).toEqual([7, 8]);
   });
 
+  test("takes no more room with each collect, nor with each flush that fails", () => {
+    const written = [1, 2, 3, 4, 5];
+    for (const round of written) {
+      const failed = openSet("a");
+      failed.begin(undefined);
+      for (const again of [0, 50, 100]) collect(new Set([round + again]), failed.beginEpoch());
+      expect(blocksOf(failed.readEpoch())).toEqual([round + 100]);
+    }
+    const all = [0, 50, 100].flatMap((again) => written.map((round) => round + again));
+    expect(blocksOf(openSet("a").read())).toEqual(all);
+    const bits = readdirSync(join(folder, "pending/7-3-0/a")).filter((it) => it.endsWith(".bits"));
+    expect(bits).toEqual(["17.bits", "20.bits", "carry.bits"]);
+  });
+
   test("drops on commit what was collected before the last read, and nothing else", () => {
     const set = openSet("a");
     set.begin(undefined);
@@ -129,7 +150,16 @@ describe("PendingSet", () => {
  * a new process. Whenever the state says "trust me", no such block may be missing.
  */
 describe("two pending sets of one disk", () => {
-  const STEPS = ["begin", "collect", "read", "collect again", "prepare", "put", "commit"] as const;
+  const STEPS = [
+    "begin",
+    "collect",
+    "read",
+    "collect again",
+    "collect once more",
+    "prepare",
+    "put",
+    "commit",
+  ] as const;
   const operation = fc.oneof(
     fc.record({ kind: fc.constant("write" as const), block: fc.nat(BLOCK_COUNT - 1) }),
     fc.record({
@@ -163,12 +193,14 @@ describe("two pending sets of one disk", () => {
       if (stops("read")) return;
       if (trusted)
         expect(blocksOf(set.read())).toEqual(expect.arrayContaining([...this.needed[id]]));
-      const unread = new Set<number>();
-      for (const block of writtenMeanwhile) {
-        this.write(block);
-        unread.add(block);
-      }
+      // What the first of these collects brings is read, what the last one brings is not.
+      const half = writtenMeanwhile.length >> 1;
+      for (const block of writtenMeanwhile.slice(0, half)) this.write(block);
       if (stops("collect again")) return;
+      collect(this.kernel, set.beginEpoch());
+      const unread = new Set(writtenMeanwhile.slice(half));
+      for (const block of unread) this.write(block);
+      if (stops("collect once more")) return;
       collect(this.kernel, set.beginEpoch());
       if (stops("prepare")) return;
       const backupId = `backup-${++this.#backups}`;
