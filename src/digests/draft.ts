@@ -27,6 +27,8 @@ export interface DraftOptions {
 export class DigestDraft {
   readonly #options: DraftOptions;
   readonly #pages = new Map<number, Uint8Array>();
+  /** Memory of pages that are in the file: a base of a large disk goes through many thousands. */
+  readonly #idle: Uint8Array[] = [];
   #file: DigestFile | undefined;
 
   constructor(options: DraftOptions) {
@@ -89,6 +91,7 @@ export class DigestDraft {
   /** Lets go of everything; the file stays where it is. */
   close(): void {
     this.#pages.clear();
+    this.#idle.length = 0;
     this.#file?.close();
     this.#file = undefined;
   }
@@ -97,7 +100,7 @@ export class DigestDraft {
     const present = this.#pages.get(pageIndex);
     if (present) return present;
     if (this.#pages.size >= (this.#options.pagesInMemory ?? PAGES_IN_MEMORY)) this.#spill();
-    const page = this.#storedPage(pageIndex) ?? unknownPage();
+    const page = this.#storedPage(pageIndex) ?? this.#idle.pop()?.fill(0xff) ?? unknownPage();
     this.#pages.set(pageIndex, page);
     return page;
   }
@@ -112,7 +115,10 @@ export class DigestDraft {
 
   #spill(): void {
     const file = this.#ensureFile();
-    for (const [index, page] of this.#pages) file.writePage(index, page);
+    for (const [index, page] of this.#pages) {
+      file.writePage(index, page);
+      if (this.#idle.length < PAGES_IN_MEMORY) this.#idle.push(page);
+    }
     this.#pages.clear();
   }
 

@@ -111,6 +111,7 @@ class DirectReader implements DiskReader {
     } finally {
       // The kernel still writes into the buffers of reads that nobody waits for any more.
       await Promise.allSettled(inFlight.map(({ filled }) => filled));
+      for (const { buffer } of inFlight) this.#giveBack(buffer);
     }
   }
 
@@ -138,13 +139,21 @@ class DirectReader implements DiskReader {
     assert(oldest !== undefined, "there is a read to wait for");
     await oldest.filled;
     inFlight.shift();
-    for (const { firstBlock, blockCount } of oldest.read.wanted) {
-      const from = (firstBlock - oldest.read.firstBlock) * this.blockBytes;
-      const bytes = oldest.buffer.subarray(from, from + blockCount * this.blockBytes);
-      yield { firstBlock, blockCount, bytes };
+    try {
+      for (const { firstBlock, blockCount } of oldest.read.wanted) {
+        const from = (firstBlock - oldest.read.firstBlock) * this.blockBytes;
+        const bytes = oldest.buffer.subarray(from, from + blockCount * this.blockBytes);
+        yield { firstBlock, blockCount, bytes };
+      }
+    } finally {
+      // Also where nobody asks for the rest, as when a freeze has to end.
+      this.#giveBack(oldest.buffer);
     }
-    const isSmall = oldest.buffer.length === SMALL_READ_BYTES;
-    (isSmall ? this.#smallBuffers : this.#largeBuffers).push(oldest.buffer);
+  }
+
+  #giveBack(buffer: Uint8Array): void {
+    const isSmall = buffer.length === SMALL_READ_BYTES;
+    (isSmall ? this.#smallBuffers : this.#largeBuffers).push(buffer);
   }
 
   #takeBuffer(lengthBytes: number): Uint8Array {

@@ -23,7 +23,7 @@ import { Rest, storeRun } from "./rest.ts";
 import { RestMemory } from "./rest_memory.ts";
 
 /** For what is read while frozen. */
-const MEMORY_BYTES = 64 << 20;
+const MEMORY_BYTES = 48 << 20;
 /** Free before the next freeze: more than is read in one that is not the last. */
 const ROOM_BYTES = 16 << 20;
 /** How long the writers run after a freeze that was meant to be the last. */

@@ -4,7 +4,7 @@ import { PendingZeroes } from "../core/pending_zeroes.ts";
 import { FRAME_DIGEST_BYTES, RECORD_KIND } from "../core/records.ts";
 import { assert } from "../errors.ts";
 import { compress } from "../runtime/compression.ts";
-import { noteDiscarded } from "../runtime/memory.ts";
+import { noteDiscarded, release } from "../runtime/memory.ts";
 import { contentRuns } from "../runtime/zero_scan.ts";
 import { blocksPerFrame, FrameBuilder, type RawFrame } from "./frame_builder.ts";
 import { BufferPool, MemoryGauge } from "./memory_pool.ts";
@@ -16,8 +16,10 @@ import { sha256 } from "./sha256.ts";
 
 const ZSTD_LEVEL = 3;
 /** Frames being compressed or waiting for their place in a pack, and the most they may take. */
-const FRAMES_IN_FLIGHT = 16;
-const FRAME_MEMORY = 16 << 20;
+const FRAMES_IN_FLIGHT = 8;
+const FRAME_MEMORY = 8 << 20;
+/** What a call leaves behind: promises, closures, views. */
+const CALL_GARBAGE_BYTES = 3 << 10;
 /** Runs of zeroes that are held back for merging before they get a record. */
 const ZERO_EXTENTS_MAX = 65_536;
 
@@ -154,6 +156,7 @@ class PackingWriter implements BackupWriter {
 
   async #inTurn(work: () => Promise<void>, extent: BlockExtent): Promise<void> {
     const { firstBlock, blockCount } = extent;
+    noteDiscarded(CALL_GARBAGE_BYTES);
     assert(!this.#isClosed, "nothing is added after the end");
     assert(firstBlock >= 0 && blockCount > 0, "an extent has a block");
     assert(firstBlock + blockCount <= this.#options.blockCount, "an extent lies on the disk");
@@ -198,7 +201,11 @@ class PackingWriter implements BackupWriter {
     this.#frame = undefined;
     const raw = frame.close();
     const willBeSealed = this.#sealer !== NO_SEALER;
-    this.#sink.frame(packFrame(raw, willBeSealed), () => this.#frameBuffers.giveBack(raw.buffer));
+    const packed = packFrame(raw, willBeSealed);
+    this.#sink.frame(packed, () => {
+      packed.then(({ bytes }) => bytes !== raw.raw && release(bytes)).catch(() => undefined);
+      this.#frameBuffers.giveBack(raw.buffer);
+    });
   }
 
   #closeZeroes(): void {
@@ -208,8 +215,8 @@ class PackingWriter implements BackupWriter {
 
 async function packFrame({ raw, extents }: RawFrame, willBeSealed: boolean): Promise<PackedFrame> {
   const packed = await compress(raw, ZSTD_LEVEL);
-  noteDiscarded(packed.length);
   const shrinks = packed.length < raw.length;
+  if (!shrinks) release(packed);
   const bytes = shrinks ? packed : raw;
   const digest = willBeSealed ? undefined : (await sha256(bytes)).subarray(0, FRAME_DIGEST_BYTES);
   return { codec: shrinks ? RECORD_KIND.zstd : RECORD_KIND.raw, bytes, digest, extents };

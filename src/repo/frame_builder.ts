@@ -2,6 +2,7 @@ import type { BlockExtent } from "../core/extent.ts";
 import { FRAME_BLOCKS_MAX, FRAME_BYTES_MAX, WINDOW_BLOCKS } from "../core/limits.ts";
 import { windowOf } from "../core/records.ts";
 import { assert } from "../errors.ts";
+import { release } from "../runtime/memory.ts";
 
 /** A frame ready to be compressed. */
 export interface RawFrame {
@@ -89,6 +90,7 @@ export class FrameBuilder {
       raw.set(bytes, to);
       to += bytes.length;
     }
+    release(unsorted);
   }
 }
 

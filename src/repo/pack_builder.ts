@@ -8,6 +8,7 @@ import {
   type FramePlace,
 } from "../core/records.ts";
 import { SEAL_TAG_BYTES, type SealKey } from "../core/seal.ts";
+import { release } from "../runtime/memory.ts";
 import { sealPart } from "./cipher.ts";
 import type { ObjectSeal } from "./sealer.ts";
 import { sha256, sha256Hex } from "./sha256.ts";
@@ -65,7 +66,8 @@ export class PackBuilder {
     };
     encodeRecord(this.#section, place, extents);
     this.buffer.set(stored, this.#length);
-    this.#length += stored.length;
+    if (stored !== bytes) release(stored);
+    this.#length += place.storedBytes;
     this.#recordCount += 1;
     this.#extentCount += extents.length;
     return place;

@@ -41,8 +41,6 @@ export class RecordSink {
 
   #pack: OpenPack | undefined;
   #packUploads: Promise<void>[] = [];
-  /** The last pack's name. The runtime hashes a copy: one of them at a time is enough. */
-  #naming: Promise<unknown> = Promise.resolve();
   #index = new IndexBuilder();
   #indexUpload: Promise<void> = Promise.resolve();
   readonly #indexes: ManifestIndex[] = [];
@@ -166,9 +164,7 @@ export class RecordSink {
 
   async #uploadPack(builder: PackBuilder, ref: PromiseWithResolvers<PackRef>): Promise<void> {
     const bytes = await builder.close(this.#blockBytes);
-    const naming = this.#naming.then(() => sha256HexOfLarge(bytes));
-    this.#naming = naming;
-    const name = await naming;
+    const name = await sha256HexOfLarge(bytes);
     ref.resolve({ name, sizeBytes: bytes.length, key: builder.key });
     await this.#upload(packKey(name), bytes);
   }

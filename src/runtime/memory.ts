@@ -2,7 +2,8 @@
  * Keeps the memory of short-lived buffers bounded.
  *
  * A collection is started by the growth of the JavaScript heap, and a buffer that native code
- * filled is only a few bytes there: without help, hundreds of MiB of dead ones pile up.
+ * filled is only a few bytes there: without help, hundreds of MiB of dead ones pile up. Where it is
+ * plain who looks at a buffer last, `release` is the cheaper help.
  */
 const BYTES_BETWEEN_COLLECTIONS = 32 << 20;
 
@@ -15,4 +16,9 @@ export function noteDiscarded(bytes: number): void {
   if (discardedBytes < BYTES_BETWEEN_COLLECTIONS) return;
   discardedBytes = 0;
   bun?.gc(true);
+}
+
+/** Gives the memory of a buffer back at once. Nobody looks at it any more, nor at another view of it. */
+export function release(bytes: Uint8Array): void {
+  (bytes.buffer as ArrayBuffer).transfer(0);
 }
