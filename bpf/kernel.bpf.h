@@ -49,6 +49,7 @@ struct request {
 	__u32 __data_len; /* bytes */
 	__u64 __sector;
 	struct bio *bio;
+	__u64 start_time_ns;
 };
 
 struct buffer_head {

@@ -60,6 +60,13 @@ struct {
 	__type(value, struct bio_range);
 } bios SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, RESCUE_COUNT);
+	__type(key, __u32);
+	__type(value, struct rescue_state);
+} rescues SEC(".maps");
+
 /* Adds to one counter of a slot. Atomic: an interrupt may run the other program on this CPU. */
 #define COUNT(slot_number, field, amount)                                                 \
 	({                                                                                \

@@ -19,6 +19,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include "mark.bpf.h"
+#include "rescue.bpf.h"
 
 /* Bios in one discard: drivers take up to 256 ranges (NVMe's limit). */
 #define DISCARD_BIOS_MAX 256
@@ -79,10 +80,22 @@ int request_issue(struct bpf_raw_tracepoint_args *ctx)
 	return mark_request(ctx, issued_request(ctx), END_ISSUE);
 }
 
+static __always_inline int mark_completion(struct bpf_raw_tracepoint_args *ctx)
+{
+	return mark_request(ctx, (struct request *)ctx->args[0], END_COMPLETION);
+}
+
+static __always_inline struct token request_token(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct request *rq = (struct request *)ctx->args[0];
+
+	return (struct token){ .object = (__u64)rq, .use = READ(rq, start_time_ns) };
+}
+
 SEC("raw_tp/block_rq_complete")
 int request_complete(struct bpf_raw_tracepoint_args *ctx)
 {
-	return mark_request(ctx, (struct request *)ctx->args[0], END_COMPLETION);
+	return FIRST_TAKES(REQUEST, request_token(ctx)) ? mark_completion(ctx) : 0;
 }
 
 SEC("raw_tp/block_bio_queue")
@@ -111,8 +124,7 @@ int bio_queue(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /* The first argument is the queue in every version. */
-SEC("raw_tp/block_bio_complete")
-int bio_complete(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int mark_bio_end(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u64 key = ctx->args[1];
 	struct bio_range *found = bpf_map_lookup_elem(&bios, &key);
@@ -124,6 +136,46 @@ int bio_complete(struct bpf_raw_tracepoint_args *ctx)
 	bpf_map_delete_elem(&bios, &key);
 	return mark_device(ctx, range.device, range.sector, range.sectors, END_COMPLETION);
 }
+
+/* How far it has got is as good as a time: it has none of its own in every kernel. */
+static __always_inline struct token bio_token(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct bio *bio = (struct bio *)ctx->args[1];
+
+	return (struct token){ .object = (__u64)bio, .use = READ(bio, bi_iter.bi_sector) };
+}
+
+SEC("raw_tp/block_bio_complete")
+int bio_complete(struct bpf_raw_tracepoint_args *ctx)
+{
+	return FIRST_TAKES(BIO, bio_token(ctx)) ? mark_bio_end(ctx) : 0;
+}
+
+#ifndef IBACKUP_LEGACY
+
+SEC("raw_tp/block_rq_complete")
+int request_rescue(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct rescue_state *here = SECOND_FINDS(REQUEST, request_token(ctx));
+
+	if (!here)
+		return 0;
+	mark_completion(ctx);
+	return count_rescue(here);
+}
+
+SEC("raw_tp/block_bio_complete")
+int bio_rescue(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct rescue_state *here = SECOND_FINDS(BIO, bio_token(ctx));
+
+	if (!here)
+		return 0;
+	mark_bio_end(ctx);
+	return count_rescue(here);
+}
+
+#endif
 
 static __always_inline int mark_buffer(void *ctx, struct buffer_head *buffer)
 {

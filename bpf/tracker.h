@@ -9,12 +9,14 @@
 
 #include <linux/types.h>
 
-#define TRACKER_LAYOUT 4
+#define TRACKER_LAYOUT 5
 
 #define SLOTS_MAX 64     /* tracked devices */
 #define SLOTS_PER_DISK 4 /* of them on one whole disk */
 #define PINS_MAX 8       /* pinned maps, and pinned links */
 #define BIOS_MAX 16384   /* writes in flight on all disks without request queue */
+#define TOKEN_SETS 16    /* a power of two: places for tokens, of one CPU */
+#define TOKENS_PER_SET 4 /* a cache line of them */
 
 #define TRACKER_DEVICE(major, minor) ((__u32)(major) << 20 | (__u32)(minor))
 #define TRACKER_MAJOR(device) ((device) >> 20)
@@ -27,6 +29,24 @@ enum hook {
 	HOOK_BLOCK = 1,
 	HOOK_BUFFER = 2,
 };
+
+/*
+ * The end of a write comes before its start, and a program before the one that is called after it
+ * on the same tracepoint, for what the kernel skipped (bpf/rescue.bpf.h).
+ */
+enum program {
+	PROGRAM_REQUEST_COMPLETE,
+	PROGRAM_REQUEST_RESCUE,
+	PROGRAM_REQUEST_ISSUE,
+	PROGRAM_BIO_COMPLETE,
+	PROGRAM_BIO_RESCUE,
+	PROGRAM_BIO_QUEUE,
+	PROGRAM_BUFFER_KPROBE,
+	PROGRAM_BUFFER_TRACEPOINT,
+	PROGRAM_COUNT,
+};
+
+#define PROGRAM_BIT(program) (1u << PROGRAM_##program)
 
 enum bpf_object_kind {
 	BPF_OBJECT_NONE = 0,
@@ -76,7 +96,27 @@ struct bio_range {
 	__u32 device;
 };
 
-/* Map `session`, one entry. Made by the helper; the programs read `devices` and `listening`. */
+/* Which programs have a second one behind them. */
+enum rescue {
+	RESCUE_REQUEST_COMPLETE,
+	RESCUE_BIO_COMPLETE,
+	RESCUE_COUNT,
+};
+
+/* That the first program has worked on an event. */
+struct token {
+	__u64 object; /* address of its request or bio; 0: no token */
+	__u64 use;    /* what tells this use of that memory from the next */
+};
+
+/* Map `rescues`, by enum rescue and CPU: what the two say to each other. */
+struct rescue_state {
+	struct token tokens[TOKEN_SETS][TOKENS_PER_SET];
+	__u64 rescued; /* events that the second worked on */
+	__u64 left;    /* events that the first left to it: no room for the token */
+};
+
+/* Map `session`, one entry. Made by the helper; the programs only read it. */
 struct session {
 	__u64 high; /* high and low: random name of the tracking session */
 	__u64 low;
@@ -84,10 +124,11 @@ struct session {
 	__u64 devices;  /* TRACKER_DEVICE_BIT of each device that ever was in `disks` */
 	__u32 layout;   /* TRACKER_LAYOUT */
 	__u32 object;   /* enum bpf_object_kind */
-	__u32 programs; /* set of the helper's enum program: those attached and pinned */
+	__u32 programs; /* set of enum program: those attached and pinned */
+	__u32 rescuing; /* of them: for so long that what runs now has left its tokens */
 	__u32 listening;
 	__u32 map_ids[PINS_MAX];  /* by the helper's enum map: the kernel's ids, to tell a pin */
-	__u32 link_ids[PINS_MAX]; /* by its enum program: that was replaced by another */
+	__u32 link_ids[PINS_MAX]; /* by enum program: that was replaced by another */
 };
 
 /* Perf event: these bits (or bytes) of a word of the bitmap turned dirty. */

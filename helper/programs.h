@@ -5,22 +5,16 @@
 
 #include "session.h"
 
-/* Their set is kept in the session's map. The end of a write comes before its start. */
-enum program {
-	PROGRAM_REQUEST_COMPLETE,
-	PROGRAM_REQUEST_ISSUE,
-	PROGRAM_BIO_COMPLETE,
-	PROGRAM_BIO_QUEUE,
-	PROGRAM_BUFFER_KPROBE,
-	PROGRAM_BUFFER_TRACEPOINT,
-	PROGRAM_COUNT,
-};
-
-#define PROGRAM_BIT(program) (1u << PROGRAM_##program)
 #define BUFFER_PROGRAMS (PROGRAM_BIT(BUFFER_KPROBE) | PROGRAM_BIT(BUFFER_TRACEPOINT))
 
 /* Attaches and pins the programs that these hooks need and that are not attached yet. */
 int programs_add(struct tracker *tracker, unsigned int hooks, bool bio_based);
+
+/*
+ * Lets the second programs work on what the first were skipped for. A grace period has to have passed
+ * since programs_add().
+ */
+void programs_rescue(struct tracker *tracker);
 
 /* Fails with brokenSession when one that should be pinned is not, or is another one. */
 int programs_check(const struct tracker *tracker);
@@ -28,7 +22,7 @@ int programs_check(const struct tracker *tracker);
 /* Unpins all of them, which detaches them. */
 int programs_remove(void);
 
-/* How many runs the kernel has skipped, over all programs. */
+/* How many runs the kernel has skipped, over all programs, and no second program made up for. */
 int programs_skipped(const struct tracker *tracker, __u64 *skipped);
 
 #endif

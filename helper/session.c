@@ -27,6 +27,7 @@ static const struct {
 	[MAP_COUNTERS] = { "counters", sizeof(__u32), sizeof(struct counters) },
 	[MAP_EVENTS] = { "events", sizeof(__u32), sizeof(__u32) },
 	[MAP_BIOS] = { "bios", sizeof(__u64), sizeof(struct bio_range) },
+	[MAP_RESCUES] = { "rescues", sizeof(__u32), sizeof(struct rescue_state) },
 	[MAP_SESSION] = { "session", sizeof(__u32), sizeof(struct session) },
 };
 

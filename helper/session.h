@@ -15,6 +15,7 @@ enum map {
 	MAP_COUNTERS,
 	MAP_EVENTS,
 	MAP_BIOS,
+	MAP_RESCUES,
 	MAP_SESSION, /* pinned last: while it is missing, the session is not whole */
 	MAP_COUNT,
 };

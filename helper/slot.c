@@ -101,6 +101,8 @@ static int add_slot(struct tracker *tracker, const struct frame_attach_request *
 	    programs_add(tracker, request->hooks, request->bio_based) ||
 	    bitmap_make(tracker, slot, ((request->sector_count - 1) >> request->block_shift) + 1))
 		return -1;
+	/* The kernel has waited for a grace period after it put the bitmap into its slot. */
+	programs_rescue(tracker);
 	if (enter_slot(tracker, &place)) {
 		place.disk.count = place.entry;
 		slot_write_disk(tracker, &place);
