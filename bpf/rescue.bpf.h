@@ -4,17 +4,17 @@
  * already on this CPU: an interrupt that ends a write may have come in the middle of it.
  *
  * For each event, the kernel calls the first program, then the second. The first leaves a token,
- * which the second takes away. Where the second finds none, the first did not work on this event, so
- * it does. The token names the request or bio: of the events that are going on at one time no two
- * have the same, however they are nested. Where there is no room for it, the first leaves the event
- * to the second. So
+ * which the second takes away. Where the second finds none, the first did not work on this event,
+ * so it does. The token names the request or bio: of the events that are going on at one time no
+ * two have the same, however they are nested. Where there is no room for it, the first leaves the
+ * event to the second. So
  *
  *   runs of the first that were skipped + left - rescued
  *
- * is the number of events that neither worked on. (test/helper/rescue_model.test.ts goes through all
- * the ways in which events can interrupt each other.) A token stays behind when the second was
- * skipped and the first was not: it makes room at the next use of its memory. Where the kernel keeps
- * no times, it may keep the second from working on a later event, which then is counted.
+ * is the number of events that neither worked on. (test/helper/rescue_model.test.ts goes through
+ * all the ways in which events can interrupt each other.) A token stays behind when the second was
+ * skipped and the first was not: it makes room at the next use of its memory. Where the kernel
+ * keeps no times, it may keep the second from working on a later event, which then is counted.
  */
 #ifndef IBACKUP_RESCUE_BPF_H
 #define IBACKUP_RESCUE_BPF_H

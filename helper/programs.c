@@ -197,10 +197,10 @@ static int sum_rescues(const struct tracker *tracker, __u32 pair, struct rescue_
 	struct rescue_state *each = cpus > 0 ? calloc((size_t)cpus, sizeof(*each)) : NULL;
 	int failed;
 
+	*sum = (struct rescue_state){ 0 };
 	if (!each)
 		return fail(FRAME_ERROR_CODE_SYSTEM, errno, "no memory for the counters");
 	failed = bpf_map_lookup_elem(tracker->maps[MAP_RESCUES], &pair, each);
-	*sum = (struct rescue_state){ 0 };
 	for (int cpu = 0; cpu < cpus; cpu++) {
 		sum->rescued += each[cpu].rescued;
 		sum->left += each[cpu].left;
@@ -225,8 +225,8 @@ static int runs_skipped(const struct tracker *tracker, enum program program, __u
 
 /*
  * What was rescued is read before what it is taken from: what happens meanwhile can only be a taint
- * too many. Nothing is rescued that was neither skipped nor left; if it seems so, the kernel does not
- * call the programs in their order, and none of these numbers tells anything.
+ * too many. Nothing is rescued that was neither skipped nor left; if it seems so, the kernel does
+ * not call the programs in their order, and none of these numbers tells anything.
  */
 static int pair_skipped(const struct tracker *tracker, enum rescue pair, __u64 *skipped)
 {

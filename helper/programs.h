@@ -11,8 +11,8 @@
 int programs_add(struct tracker *tracker, unsigned int hooks, bool bio_based);
 
 /*
- * Lets the second programs work on what the first were skipped for. A grace period has to have passed
- * since programs_add().
+ * Lets the second programs work on what the first were skipped for. A grace period has to have
+ * passed since programs_add().
  */
 void programs_rescue(struct tracker *tracker);
 

@@ -5,7 +5,7 @@ import { buildHelper, describeWithKernel } from "./kernel.ts";
 import { TestSession } from "./session.ts";
 
 const MIB = 2 ** 20;
-const SOURCE = new URL("run_program.c", import.meta.url).pathname;
+const SOURCE = new URL("../support/run_program.c", import.meta.url).pathname;
 const TOKENS_PER_SET = 4;
 
 /** As `tokens_with()` in bpf/rescue.bpf.h. */

@@ -1,13 +1,18 @@
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type BlockDevice, describeDevice } from "../../src/disk/block_device.ts";
 import { refuseUntrackable } from "../../src/job/track.ts";
 import { Machine } from "../support/machine.ts";
 
-const machine = new Machine();
-afterAll(() => machine.close());
-
-const ordinary = describeDevice(machine.loopDisk("disk", 1 << 20));
+let machine: Machine;
+let ordinary: BlockDevice;
 const nvme = { name: "nvme0n1", major: 259, minor: 0 };
+
+// Not sooner: where all tests are filtered out, nothing would undo it.
+beforeAll(() => {
+  machine = new Machine();
+  ordinary = describeDevice(machine.loopDisk("disk", 1 << 20));
+});
+afterAll(() => machine.close());
 
 describe("refuseUntrackable()", () => {
   test("lets ordinary disks pass, NVMe disks of one path too", () => {
