@@ -174,7 +174,7 @@ describeWithKernel("requests to the helper", () => {
     try {
       await session.attach(disk, { hooks: HOOK.block | HOOK.buffer });
       const pins = readdirSync(session.pins);
-      expect(pins.length).toBe(6 + 2 * 3);
+      expect(pins.length).toBe(7 + 2 * 4);
       for (const pin of pins) {
         const [place, away] = [session.pins, other.pins].map((folder) => join(folder, pin));
         await other.attach(disk, { hooks: HOOK.block | HOOK.buffer });
