@@ -7,12 +7,13 @@ const MAY_IMPORT = {
   frame: ["core"],
   runtime: ["core"],
   store: ["core"],
+  keys: ["store", "core"],
   repo: ["store", "core", "runtime"],
   tracker: ["frame", "core", "runtime"],
   disk: ["core", "runtime"],
   digests: ["core", "runtime"],
   config: ["core"],
-  job: ["repo", "store", "tracker", "disk", "digests", "config", "core", "runtime"],
+  job: ["repo", "keys", "store", "tracker", "disk", "digests", "config", "core", "runtime"],
   cli: ["job", "config", "core"],
 };
 

@@ -55,6 +55,8 @@ export const EXIT_STATUS = {
   NO_KEY: 24,
   /** The store keeps an object until its retention ends. */
   LOCKED_OBJECT: 25,
+  /** Backups would be sealed to a key that this machine does not trust. */
+  KEY_CHANGED: 26,
   /** Interrupted by a signal. */
   INTERRUPTED: 130,
 } as const;

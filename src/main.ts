@@ -9,6 +9,7 @@ import { type Machine, type OpenContext, runProgram } from "./cli/program.ts";
 import { openProgress } from "./cli/progress_bar.ts";
 import type { Settings } from "./config/settings.ts";
 import { EXIT_STATUS, IbackupError, systemCodeOf } from "./errors.ts";
+import type { JobContext } from "./job/context.ts";
 import type { Repository } from "./repo/repository.ts";
 import { widenThreadPool } from "./runtime/io_threads.ts";
 import type { Store } from "./store/store.ts";
@@ -51,20 +52,27 @@ async function openContext(settings: Settings): Promise<OpenContext> {
     return store;
   };
   const openRepository = (): Promise<Repository> => {
-    repository ??= Promise.all([import("./repo/repository.ts"), openStore()]).then(([it, opened]) =>
-      it.openRepository(opened),
-    );
+    repository ??= openSealable();
     return repository;
+  };
+  const openSealable = async (): Promise<Repository> => {
+    const { openRepository } = await import("./repo/repository.ts");
+    const { findKeys } = await import("./job/repository_keys.ts");
+    return await openRepository(await openStore(), findKeys(context));
   };
   const { openRuntimeFolder } = await import("./job/runtime_folder.ts");
   const { openCacheFolder } = await import("./job/cache_folder.ts");
-  const context = {
+  const { openStateFolder } = await import("./job/state_folder.ts");
+  const context: JobContext = {
     openStore,
     openRepository,
     helper: async () => (await import("./runtime/embedded_helper.ts")).helperExecutable(),
     helperArgs: helperArguments(),
     runtimeDir: () => openRuntimeFolder(env["IBACKUP_RUNTIME_DIR"]),
     cacheDir: () => openCacheFolder(env["IBACKUP_CACHE_DIR"]),
+    stateDir: () => openStateFolder(env["IBACKUP_STATE_DIR"]),
+    secrets: settings.secrets,
+    pinnedRecipient: settings.pinnedRecipient,
     environment: env,
     progress: await openProgress(stderr),
     clock: { now: () => new Date(), monotonicMs: () => performance.now() },

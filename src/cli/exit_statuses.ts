@@ -27,6 +27,7 @@ const MEANING: Readonly<Record<ErrorCode, string>> = {
   HOOK: "a hook command failed; after pre-freeze or frozen nothing was committed",
   NO_KEY: "it is sealed, and no identity that opens it was given",
   LOCKED_OBJECT: "an object cannot be removed until its retention ends",
+  KEY_CHANGED: "backups would be sealed to a key that this machine does not trust",
   INTERRUPTED: "interrupted by a signal",
 };
 

@@ -1,34 +1,57 @@
 import { IbackupError } from "../errors.ts";
 import { newCommand, type Run } from "./command.ts";
 import { REPOSITORY_STATUSES } from "./exit_statuses.ts";
+import { collect } from "./key_add.ts";
 
 export function initCommand(run: Run) {
   return newCommand({
     name: "init",
     summary: "make a repository",
-    details:
+    details: [
       "Makes an empty repository at --repo. A folder is made where there is none; a bucket must exist.",
+      "Backups are sealed for the holders of the identities of --recipient and of the passphrase of",
+      "--passphrase-file; when all of those are lost, nobody can read them. Whoever only takes backups",
+      "needs neither. Prints the public key of the repository, for `recipient` of [encryption] in the",
+      "config file of machines that are to seal to that one only.",
+    ].join("\n"),
     examples: [
+      "ibackup init --repo file:///srv/backup --recipient age1...",
+      "ibackup init --repo 's3://bucket/web-1?endpoint=https://s3.example.com' --passphrase-file F",
       "ibackup init --repo file:///srv/backup --no-encryption",
-      "ibackup init --repo 's3://bucket/web-1?endpoint=https://s3.example.com' --no-encryption",
     ],
     statuses: [...REPOSITORY_STATUSES, "REPOSITORY_EXISTS", "STORE_FULL"],
   })
-    .option("--no-encryption", "store the backups unencrypted; this version can do nothing else")
-    .action(async ({ encryption }) => {
-      if (encryption) throw encryptionMissing();
-      await run(async ({ context }) => {
+    .option("--recipient <key>", "who can open it; may be repeated", collect, [] as string[])
+    .option("--no-encryption", "store the backups unencrypted: whoever reads the store reads them")
+    .action(async ({ recipient: recipients, encryption }) => {
+      await run(async ({ context, settings }) => {
         const { initRepository } = await import("../job/init.ts");
-        const made = await initRepository(context);
-        const text = `Made the repository ${made.repositoryId} at ${made.url}, not encrypted`;
+        const { secrets, passphraseFileGiven } = settings;
+        // The environment speaks of whom is to be asked, where nobody else is named.
+        const isNamed = recipients.length > 0 || !encryption;
+        const passphraseFile =
+          passphraseFileGiven ?? (isNamed ? undefined : secrets.passphraseFile);
+        const holders = [
+          ...recipients.map((recipient) => ({ recipient })),
+          ...(passphraseFile === undefined ? [] : [{ passphraseFile }]),
+        ];
+        if (encryption !== holders.length > 0) throw unclear(encryption);
+        const made = await initRepository(context, holders);
+        const text = `Made the repository ${made.repositoryId} at ${made.url}, ${describe(made)}`;
         return { json: made, text };
       });
     });
 }
 
-function encryptionMissing(): IbackupError {
+function describe({ recipient }: { recipient: string | null }): string {
+  return recipient === null ? "not encrypted" : `sealed to ${recipient}`;
+}
+
+function unclear(encryption: boolean): IbackupError {
   return new IbackupError("USAGE", "Cannot make a repository", {
-    why: "this version cannot encrypt, and does not store unencrypted unless told to",
-    fix: "add --no-encryption, and keep the repository where nobody else can read it",
+    why: encryption
+      ? "nothing says who will be able to open it"
+      : "--no-encryption was given together with somebody who is to open it",
+    fix: "give --recipient age1..., --passphrase-file FILE, or --no-encryption",
   });
 }

@@ -12,6 +12,7 @@ import { allExitStatusHelp } from "./exit_statuses.ts";
 import { flushCommand } from "./flush.ts";
 import { gcCommand } from "./gc.ts";
 import { initCommand } from "./init.ts";
+import { keyCommand } from "./key.ts";
 import { listCommand } from "./list.ts";
 import { pruneCommand } from "./prune.ts";
 import { rebaseCommand } from "./rebase.ts";
@@ -83,6 +84,11 @@ function buildProgram(version: string, run: Run) {
       "--vm <id>",
       "VM of new backups (default: /etc/machine-id, else the host name); elsewhere, only backups of it",
     )
+    .option("--identity-file <file>", "age identity that opens backups (or IBACKUP_IDENTITY_FILE)")
+    .option(
+      "--passphrase-file <file>",
+      "its first line is a passphrase that opens backups (or IBACKUP_PASSPHRASE_FILE)",
+    )
     .option("--json", "print exactly one JSON document on standard output")
     .addHelpText("after", `\n${FOOTER}\n\n${allExitStatusHelp()}`);
   applyRules(program);
@@ -106,6 +112,7 @@ const COMMANDS: readonly ((run: Run) => CommandUnknownOpts)[] = [
   tagCommand,
   protectCommand,
   unprotectCommand,
+  keyCommand,
   doctorCommand,
 ];
 

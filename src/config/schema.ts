@@ -41,6 +41,11 @@ const hooksSchema = z.strictObject({
   "time-limit": duration(HOOK_TIME_LIMIT).optional(),
 });
 
+const encryptionSchema = z.strictObject({
+  /** Public key of the repository: backups are sealed to it, and to no other. */
+  recipient: z.string().startsWith("age1", "must be a public key, age1...").optional(),
+});
+
 export const configSchema = z.strictObject({
   /** URL of the repository. */
   repo: z.string().min(1, "must not be empty").optional(),
@@ -54,6 +59,7 @@ export const configSchema = z.strictObject({
     .optional(),
   freeze: freezeSchema.optional(),
   hooks: hooksSchema.optional(),
+  encryption: encryptionSchema.optional(),
 });
 
 export type Config = z.infer<typeof configSchema>;

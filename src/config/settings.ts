@@ -15,6 +15,8 @@ export interface GlobalOptions {
   config?: string | undefined;
   vm?: string | undefined;
   json?: boolean | undefined;
+  identityFile?: string | undefined;
+  passphraseFile?: string | undefined;
 }
 
 export interface Settings {
@@ -29,6 +31,12 @@ export interface Settings {
   /** Of the config file, as far as it says so; in milliseconds. */
   freeze: { limitMs?: number; budgetMs?: number; passesMax?: number };
   hooks: HookSettings;
+  /** Where what opens sealed backups is. */
+  secrets: { identityFile: string | undefined; passphraseFile: string | undefined };
+  /** As given on the command line: for `init` and `key add` the passphrase of the new holder. */
+  passphraseFileGiven: string | undefined;
+  /** Public key of the repository; of the config file. */
+  pinnedRecipient: string | undefined;
   json: boolean;
 }
 
@@ -64,7 +72,24 @@ export function resolveSettings(
     disks: config?.disks ?? [],
     freeze: freezeSettings(config?.freeze ?? {}),
     hooks: hookSettings(config?.hooks ?? {}),
+    secrets: secretFiles(options, environment),
+    passphraseFileGiven: options.passphraseFile,
+    pinnedRecipient: config?.encryption?.recipient,
     json: options.json ?? false,
+  };
+}
+
+/** What is given on the command line stands alone: another secret might open by accident. */
+function secretFiles(
+  { identityFile, passphraseFile }: GlobalOptions,
+  environment: Readonly<Record<string, string | undefined>>,
+): Settings["secrets"] {
+  if (identityFile !== undefined || passphraseFile !== undefined) {
+    return { identityFile, passphraseFile };
+  }
+  return {
+    identityFile: environment["IBACKUP_IDENTITY_FILE"] || undefined,
+    passphraseFile: environment["IBACKUP_PASSPHRASE_FILE"] || undefined,
   };
 }
 

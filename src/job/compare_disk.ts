@@ -23,6 +23,20 @@ export interface Comparison {
   how: string;
 }
 
+/**
+ * Why a disk cannot be compared with its parent: what only takes backups has no identity, and
+ * without one there are only digests.
+ */
+export function compareObstacle(flush: FlushTask, parent: Manifest): string | undefined {
+  const { repository, options, digestCache } = flush;
+  if (repository.canOpen) return undefined;
+  if (options.scan) return "a scan reads the repository, which needs an identity";
+  const known = digestCache?.known(describe(parent));
+  known?.close();
+  if (known !== undefined) return undefined;
+  return "the digests of its newest backup are lost, and reading it needs an identity";
+}
+
 /** A scan that was asked for never relies on digests: so it also finds what the store has lost. */
 export async function compareWithParent(flush: FlushTask, parent: Manifest): Promise<Comparison> {
   const { disk, context, digestCache, options } = flush;
@@ -31,9 +45,15 @@ export async function compareWithParent(flush: FlushTask, parent: Manifest): Pro
   const known = options.scan ? undefined : digestCache?.known(describe(parent));
   context.progress.begin(`comparing ${disk.device.path}`, disk.device.sizeBytes);
   const unknown = known ? await compareByDigests(flush, known, different) : BlockSet.full(common);
-  if (!unknown.isEmpty) different.addAll(await compareWithRepository(flush, parent, unknown));
+  if (!flush.repository.canOpen) different.addAll(unknown);
+  else if (!unknown.isEmpty) {
+    different.addAll(await compareWithRepository(flush, parent, unknown));
+  }
   if (disk.blockCount > common) different.add(common, disk.blockCount - common);
-  const ways = [known && "by digests", !unknown.isEmpty && "with the repository"];
+  const otherwise = flush.repository.canOpen
+    ? "with the repository"
+    : "not at all where they are lost";
+  const ways = [known && "by digests", !unknown.isEmpty && otherwise];
   return { different, how: `compared ${ways.filter(Boolean).join(" and ")}` };
 }
 

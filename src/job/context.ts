@@ -1,4 +1,5 @@
 /** What a job is given: nothing in src/job reads a global. `main.ts` builds it. */
+import type { SecretFiles } from "../keys/secret_files.ts";
 import type { Repository } from "../repo/repository.ts";
 import type { Store } from "../store/store.ts";
 import type { Progress } from "./progress.ts";
@@ -25,6 +26,12 @@ export interface JobContext {
   runtimeDir(): string;
   /** A folder that only root can enter, for what can be found out again. Made when needed. */
   cacheDir(): string;
+  /** A folder that only root can enter, for what a machine must not forget. Made when needed. */
+  stateDir(): string;
+  /** Where what opens sealed backups is. */
+  readonly secrets: SecretFiles;
+  /** The public key that backups have to be sealed to, of the config file. */
+  readonly pinnedRecipient: string | undefined;
   /** What hooks find in theirs. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly progress: Progress;

@@ -9,6 +9,7 @@ import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { JobContext } from "./context.ts";
 import { whileAlone } from "./maintenance.ts";
+import { findKeys } from "./repository_keys.ts";
 
 export interface CopyRequest {
   /** URL of the store that they go to. */
@@ -57,7 +58,7 @@ async function copyInto(
           (scope.diskName ?? manifest.disk.name) === manifest.disk.name),
   );
   await cloneRepository(from, store);
-  const to = await openRepository(store);
+  const to = await openRepository(store, findKeys(context));
   if (to.id !== from.id) throw anotherRepository(store.url, to.id);
   const { progress, signal } = context;
   return await whileAlone(context, { store, what: "copy" }, async ({ confirm }) => {

@@ -1,7 +1,7 @@
 /** Which blocks a flush reads to begin with. */
 import { BlockSet } from "../core/block_set.ts";
 import type { GapVerdict } from "../core/gap_check.ts";
-import { compareWithParent } from "./compare_disk.ts";
+import { compareObstacle, compareWithParent } from "./compare_disk.ts";
 import type { FlushTask } from "./flush_task.ts";
 import type { SourceDisk } from "./source_disk.ts";
 
@@ -17,6 +17,12 @@ export async function blocksToRead(
   }
   if (verdict === "base" || parent === undefined) {
     return { blocks: BlockSet.full(disk.blockCount), gapCheck };
+  }
+  const obstacle = compareObstacle(flush, parent.manifest);
+  if (obstacle !== undefined) {
+    flush.context.progress.message(`taking a base: ${reason}; ${obstacle}`);
+    const base = { verdict: "base", reason: `${reason}; ${obstacle}` } as const;
+    return { blocks: BlockSet.full(disk.blockCount), gapCheck: base };
   }
   flush.context.progress.message(`comparing the whole disk: ${reason}`);
   const { different, how } = await compareWithParent(flush, parent.manifest);

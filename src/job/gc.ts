@@ -40,7 +40,9 @@ async function rewriteAll(
   { dryRun, confirm }: { dryRun: boolean; confirm: () => Promise<void> },
 ): Promise<Pick<GcJobResult, "rewrittenPacks" | "rewrittenBytes">> {
   const total = { rewrittenPacks: 0, rewrittenBytes: 0 };
-  for (const stored of dryRun ? [] : await repository.manifests(() => undefined)) {
+  // Which blocks a pack still serves is sealed.
+  if (dryRun || !repository.canOpen) return total;
+  for (const stored of await repository.manifests(() => undefined)) {
     const done = await rewriteBackup(repository, stored, { confirm, signal });
     total.rewrittenPacks += done?.packs ?? 0;
     total.rewrittenBytes += done?.bytesStored ?? 0;

@@ -1,7 +1,7 @@
 /** Checks that the backups of a repository can be restored. */
 import { misfitOf, parentKeyOf, selectBackup } from "../core/chain.ts";
 import type { BlockExtent } from "../core/extent.ts";
-import { type DecodedIndex, indexKey } from "../core/index_codec.ts";
+import { indexKey, type PackRef } from "../core/index_codec.ts";
 import type { Manifest, ManifestIndex, StoredManifest } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { packKey } from "../core/pack.ts";
@@ -154,7 +154,7 @@ async function checkIndexes(
       problems.push({ object: indexKey(index.name), reason: found, backups, extents });
       continue;
     }
-    for (const [number, { name, sizeBytes }] of found.packs.entries()) {
+    for (const [number, { name, sizeBytes }] of found.entries()) {
       const use = packs.get(name) ?? { name, sizeBytes, users: [] };
       use.users.push({ manifest, index, number });
       packs.set(name, use);
@@ -167,9 +167,12 @@ async function readIndex(
   repository: Repository,
   manifest: Manifest,
   index: ManifestIndex,
-): Promise<DecodedIndex | string> {
+): Promise<readonly PackRef[] | string> {
+  const { indexes, canOpen } = repository;
   try {
-    return await repository.indexes.read(manifest, index);
+    return await (canOpen
+      ? indexes.read(manifest, index).then(({ packs }) => packs)
+      : indexes.packs(manifest, index));
   } catch (error) {
     if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return error.why;
     throw error;
@@ -183,6 +186,8 @@ async function checkCoverage(
 ): Promise<void> {
   const { backupId, parentId, blockCount } = stored.manifest;
   const { key } = stored;
+  // Which blocks records speak of, is sealed.
+  if (!repository.canOpen) return;
   // A child covers what its parent covers, unless the disk has grown.
   const parent = kinship.get(parentId ?? "");
   if (parent && parent.manifest.blockCount >= blockCount) return;

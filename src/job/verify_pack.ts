@@ -114,6 +114,8 @@ async function checkFrames(
 }
 
 async function extentsIn(repository: Repository, use: PackUse): Promise<BlockExtent[]> {
+  // Without an identity, no more can be told than what the index objects may speak of.
+  if (!repository.canOpen) return merged(use.users.map(({ index }) => index));
   const extents: BlockExtent[] = [];
   for await (const { records, record } of framesIn(repository, use)) {
     extents.push(...extentsOf(records, record));

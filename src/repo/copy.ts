@@ -8,12 +8,14 @@ import { type BackupMap, encodeMap, foldParents, nextMap } from "../core/backup_
 import { chainOf } from "../core/chain.ts";
 import { corruptObject } from "../core/corrupt.ts";
 import { indexKey, type PackRef } from "../core/index_codec.ts";
+import { KEY_PREFIX } from "../core/key_slot.ts";
 import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
 import type { StoredManifest } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { packKey } from "../core/pack.ts";
 import { sidecarKey, sidecarPrefix } from "../core/sidecar_key.ts";
 import { assert, IbackupError } from "../errors.ts";
+import type { Store } from "../store/store.ts";
 import { changeNote, readNotes } from "./notes.ts";
 import { putOnce } from "./put_once.ts";
 import type { Repository } from "./repository.ts";
@@ -57,6 +59,7 @@ export async function copyBackups(
   wanted: readonly StoredManifest[],
   options: CopyOptions = {},
 ): Promise<void> {
+  await copyKeys(from.store, to.store);
   const present = new Map<string, number>();
   for (const prefix of ["packs/", "indexes/"]) {
     for await (const { key, sizeBytes } of to.store.list(prefix)) present.set(key, sizeBytes);
@@ -74,6 +77,17 @@ export async function copyBackups(
     there.set(key, sha256);
     await copyNote(route, stored);
     options.onCopied?.({ backupId, isNew, bytesCopied });
+  }
+}
+
+/** Who can open backups here can there; that somebody was shut out meanwhile, the newest edition says. */
+async function copyKeys(from: Store, to: Store): Promise<void> {
+  const there = new Set<string>();
+  for await (const { key } of to.list(KEY_PREFIX)) there.add(key);
+  for await (const { key } of from.list(KEY_PREFIX)) {
+    if (there.has(key)) continue;
+    const bytes = await from.get(key, { maxBytes: DOCUMENT_BYTES_MAX });
+    if (bytes !== undefined) await putOnce(to, key, bytes);
   }
 }
 

@@ -12,7 +12,7 @@ import {
   type StoredManifest,
 } from "../core/manifest.ts";
 import { SEAL_KEY_BYTES } from "../core/seal.ts";
-import { IbackupError } from "../errors.ts";
+import { assert, IbackupError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { IndexCache } from "./index_cache.ts";
 import { type DamagedManifest, readManifest, readManifests, tryManifest } from "./manifest_list.ts";
@@ -39,13 +39,20 @@ export interface RepositoryKeys {
   /** Needs no secret. */
   wrap(dataKey: Uint8Array): Promise<Uint8Array>;
   unwrap: Unwrap;
+  /** Whether the user gave an identity. Whether it fits is seen by `unwrap`. */
+  hasIdentity: boolean;
 }
+
+/** Gives the keys of a sealed repository for its id. */
+export type FindKeys = (repositoryId: string) => RepositoryKeys;
 
 /** What a new repository is told about itself. */
 export interface RepositoryOptions {
   /** A random UUID. */
   id: string;
   createdAt: Date;
+  /** The first public key that backups are sealed to. Undefined: nothing is sealed. */
+  recipient?: string | undefined;
 }
 
 /**
@@ -56,9 +63,11 @@ export interface RepositoryOptions {
 export async function createRepository(
   store: Store,
   options: RepositoryOptions,
+  findKeys?: FindKeys,
 ): Promise<Repository> {
-  const { id, createdAt } = options;
-  const document = { id, createdAt: createdAt.toISOString(), encryption: "none", recipient: null };
+  const { id, createdAt, recipient = null } = options;
+  const encryption = recipient === null ? "none" : "age";
+  const document = { id, createdAt: createdAt.toISOString(), encryption, recipient };
   const bytes = encodeDocument(KIND, documentSchema.parse(document), sha256Hex);
   if (!(await putOnce(store, REPOSITORY_KEY, bytes))) {
     throw new IbackupError("REPOSITORY_EXISTS", `Cannot make a repository in ${store.url}`, {
@@ -66,13 +75,14 @@ export async function createRepository(
       fix: "use it as it is, or choose another place",
     });
   }
-  return new Repository(store, id);
+  return new Repository(store, id, recipient === null ? undefined : keysBy(findKeys, id));
 }
 
 /**
+ * @param findKeys Undefined: a sealed repository is refused.
  * @throws IbackupError REPOSITORY_MISSING, REPOSITORY_FORMAT for a newer one, or CORRUPT_DATA.
  */
-export async function openRepository(store: Store): Promise<Repository> {
+export async function openRepository(store: Store, findKeys?: FindKeys): Promise<Repository> {
   const bytes = await store.get(REPOSITORY_KEY, { maxBytes: DOCUMENT_BYTES_MAX });
   if (bytes === undefined) {
     throw new IbackupError("REPOSITORY_MISSING", `Cannot open a repository in ${store.url}`, {
@@ -85,7 +95,13 @@ export async function openRepository(store: Store): Promise<Repository> {
   if (!parsed.success) {
     throw corruptObject(REPOSITORY_KEY, z.prettifyError(parsed.error).replaceAll("\n", " "));
   }
-  return new Repository(store, parsed.data.id);
+  const { id, encryption } = parsed.data;
+  return new Repository(store, id, encryption === "none" ? undefined : keysBy(findKeys, id));
+}
+
+function keysBy(findKeys: FindKeys | undefined, id: string): RepositoryKeys {
+  assert(findKeys !== undefined, "a sealed repository is opened by whoever knows of keys");
+  return findKeys(id);
 }
 
 /** Makes the same repository elsewhere, without backups, unless there is one. */
@@ -118,6 +134,11 @@ export class Repository {
 
   get isSealed(): boolean {
     return this.#keys !== undefined;
+  }
+
+  /** Whether there is any use in trying to open what is sealed. */
+  get canOpen(): boolean {
+    return this.#keys?.hasIdentity ?? true;
   }
 
   /** Opens the packs of this repository, without an index object. */

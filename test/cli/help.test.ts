@@ -29,6 +29,12 @@ const COMMANDS = [
   "tag remove",
   "protect",
   "unprotect",
+  "key",
+  "key list",
+  "key add",
+  "key remove",
+  "key export",
+  "key trust",
   "doctor",
 ];
 

@@ -3,6 +3,7 @@ import { env } from "node:process";
 import { openCacheFolder } from "../../src/job/cache_folder.ts";
 import type { JobContext } from "../../src/job/context.ts";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
+import { openStateFolder } from "../../src/job/state_folder.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { helperExecutable } from "../../src/runtime/embedded_helper.ts";
 import type { Machine } from "./machine.ts";
@@ -31,6 +32,9 @@ export function machineContext(
     helper: helperExecutable,
     runtimeDir: () => machine.runtimeFolder,
     cacheDir: () => openCacheFolder(machine.cacheFolder),
+    stateDir: () => openStateFolder(machine.stateFolder),
+    secrets: { identityFile: undefined, passphraseFile: undefined },
+    pinnedRecipient: undefined,
     environment: env,
     progress: SILENT_PROGRESS,
     clock: { now: () => new Date(), monotonicMs: () => performance.now() },

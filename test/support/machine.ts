@@ -32,6 +32,7 @@ export class Machine {
     this.onClose(() => rmSync(runtimeFolder, { recursive: true, force: true }));
     this.runtimeFolder = runtimeFolder;
     this.cacheFolder = this.path("cache");
+    this.stateFolder = this.path("state");
   }
 
   /** On tmpfs, for what ibackup keeps until the next boot. */
@@ -39,10 +40,15 @@ export class Machine {
 
   /** For what ibackup can find out again. */
   readonly cacheFolder: string;
+  readonly stateFolder: string;
 
   /** Variables by which ibackup finds these folders. */
   get environment(): Record<string, string> {
-    return { IBACKUP_RUNTIME_DIR: this.runtimeFolder, IBACKUP_CACHE_DIR: this.cacheFolder };
+    return {
+      IBACKUP_RUNTIME_DIR: this.runtimeFolder,
+      IBACKUP_CACHE_DIR: this.cacheFolder,
+      IBACKUP_STATE_DIR: this.stateFolder,
+    };
   }
 
   onClose(undo: () => void): void {

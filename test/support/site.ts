@@ -1,8 +1,9 @@
 /** A machine that is backed up: disks, hooks pinned in a folder of their own, a repository. */
 import { randomBytes } from "node:crypto";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { env, getuid, stderr } from "node:process";
+import { generateX25519Identity, identityToRecipient } from "age-encryption";
 import { chainOf } from "../../src/core/chain.ts";
 import type { BlockExtent } from "../../src/core/extent.ts";
 import { readBlocks } from "../../src/repo/block_reader.ts";
@@ -39,6 +40,12 @@ export interface TrackingReport {
     taints: Record<string, number>;
     counters: Record<string, number>;
   }[];
+}
+
+export interface SealedSite {
+  identity: string;
+  identityFile: string;
+  recipient: string;
 }
 
 export class Site {
@@ -85,6 +92,16 @@ export class Site {
 
   init(): void {
     this.must("init", "--no-encryption");
+  }
+
+  /** A repository that commands can seal to, and open only when they are given the identity. */
+  async initSealed(): Promise<SealedSite> {
+    const identity = await generateX25519Identity();
+    const recipient = await identityToRecipient(identity);
+    const identityFile = this.machine.path("identity.txt");
+    writeFileSync(identityFile, `${identity}\n`, { mode: 0o600 });
+    this.must("init", "--recipient", recipient);
+    return { identity, identityFile, recipient };
   }
 
   flush(device: string, ...options: string[]): Flushed {
