@@ -50,7 +50,7 @@ function describe({ recipient }: { recipient: string | null }): string {
 function unclear(encryption: boolean): IbackupError {
   return new IbackupError("USAGE", "Cannot make a repository", {
     why: encryption
-      ? "nothing says who will be able to open it"
+      ? "nothing says who will be able to open it, and it does not store unencrypted unless told to"
       : "--no-encryption was given together with somebody who is to open it",
     fix: "give --recipient age1..., --passphrase-file FILE, or --no-encryption",
   });

@@ -119,6 +119,7 @@ describe("init", () => {
       repositoryId: expect.stringMatching(/^[0-9a-f-]{36}$/),
       url,
       encryption: "none",
+      recipient: null,
     });
   });
 });

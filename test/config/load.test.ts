@@ -129,6 +129,9 @@ describe("resolveSettings()", () => {
       disks: ["/dev/vda"],
       freeze: {},
       hooks: { commands: {}, timeLimitMs: 60_000 },
+      secrets: { identityFile: undefined, passphraseFile: undefined },
+      passphraseFileGiven: undefined,
+      pinnedRecipient: undefined,
       json: false,
     });
     expect(resolveSettings({ config: file }, environment)).toMatchObject({
@@ -137,6 +140,20 @@ describe("resolveSettings()", () => {
       vmId: "file",
     });
     expect(resolveSettings({ config: file }, { IBACKUP_REPO: "" }).repo).toBe("file:///file");
+  });
+
+  test("takes secrets from files: of the command line, or else of the environment", () => {
+    write('[encryption]\nrecipient = "age1example"');
+    const environment = { IBACKUP_IDENTITY_FILE: "/i", IBACKUP_PASSPHRASE_FILE: "/p" };
+    expect(resolveSettings({ config: file }, environment)).toMatchObject({
+      secrets: { identityFile: "/i", passphraseFile: "/p" },
+      pinnedRecipient: "age1example",
+    });
+    const given = { config: file, passphraseFile: "/given" };
+    expect(resolveSettings(given, environment)).toMatchObject({
+      secrets: { identityFile: undefined, passphraseFile: "/given" },
+      passphraseFileGiven: "/given",
+    });
   });
 
   test("has a name for the machine where nobody gave one", () => {

@@ -1,20 +1,16 @@
-// Restores a backup from a repository in a folder. Written from FORMAT.md alone, to prove that this
-// can be done: it shares no line with ibackup.
-//
+// Written from FORMAT.md alone: it shares no line with ibackup. Restores a backup of a repository:
 //   bun reader.mjs FOLDER BACKUP_ID TARGET [IDENTITY_FILE]
 import { Buffer } from "node:buffer";
 import { createDecipheriv, createHash, createPublicKey, hkdfSync, verify } from "node:crypto";
 import * as fs from "node:fs";
-import { argv, exit } from "node:process";
+import { argv } from "node:process";
 import { zstdDecompressSync } from "node:zlib";
 import { Decrypter } from "age-encryption";
 
 const [folder, wanted, target, identityFile] = argv.slice(2);
 const sha256 = (bytes, form = "hex") => createHash("sha256").update(bytes).digest(form);
 const must = (isSo, what) => {
-  if (isSo) return;
-  fs.writeSync(2, `damaged: ${what}\n`);
-  exit(1);
+  if (!isSo) throw new Error(`damaged: ${what}`);
 };
 
 // section 3: documents
@@ -64,9 +60,8 @@ async function objectKey(kind, salt, wrappedKey) {
 function open(key, kind, place, sealed, publicPart = Buffer.alloc(0)) {
   const nonce = Buffer.alloc(12);
   nonce.writeUIntBE(place, 6, 6);
-  const cipher = createDecipheriv("aes-256-gcm", key, nonce);
+  const cipher = createDecipheriv("aes-256-gcm", key, nonce).setAuthTag(sealed.subarray(-16));
   cipher.setAAD(Buffer.concat([context(kind), Buffer.of(0), publicPart]));
-  cipher.setAuthTag(sealed.subarray(-16));
   return Buffer.concat([cipher.update(sealed.subarray(0, -16)), cipher.final()]);
 }
 
@@ -134,12 +129,21 @@ function readFrame({ kind, pack, offset, size, digest, extents }, blockBytes) {
   return raw;
 }
 
+// section 3.7: what a backup continues since others were removed
+function withMap(manifest, path) {
+  if (!fs.existsSync(`${folder}/${path}`)) return manifest;
+  const map = readDocument("map", `${path}/${fs.readdirSync(`${folder}/${path}`).sort().at(-1)}`);
+  must(map.manifestSha256 === manifest.sha256, map.key);
+  const { parentId, parentSha256, indexes } = map;
+  return { ...manifest, parentId, parentSha256, indexes };
+}
+
 // section 8: the chain, and the disk
 function chainOf(id) {
   const all = fs
     .readdirSync(`${folder}/manifests`)
     .flatMap((tag) => fs.readdirSync(`${folder}/manifests/${tag}`).map((it) => `${tag}/${it}`))
-    .map((path) => readDocument("manifest", `manifests/${path}`));
+    .map((path) => withMap(readDocument("manifest", `manifests/${path}`), `maps/${path}`));
   const chain = [];
   for (let next = id; next !== null; next = chain[0].parentId) {
     const found = all.find(({ backupId }) => backupId === next);
