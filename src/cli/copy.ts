@@ -10,9 +10,10 @@ export function copyCommand(run: Run) {
     summary: "copy backups to another store",
     details: [
       "Makes the repository there when there is none: the same one, with the same id and keys. Objects",
-      "go over as they are, each checked. What is there already is not sent again: run it again after",
-      "any failure, or from cron. Without BACKUP all are copied; a copy whose parents stay behind is a",
-      "base. Each of the two can be pruned by itself.",
+      "go over as they are, each checked. Into a repository that `ibackup init` has made there, with keys",
+      "of its own, everything is opened, checked, and sealed to those. What is there already is not sent",
+      "again: run it again after any failure, or from cron. Without BACKUP all are copied; a copy whose",
+      "parents stay behind is a base. Each of the two can be pruned by itself.",
       'With --json: {"to", "copied": [{"backupId", "isNew", "bytesCopied"}]}.',
     ].join("\n"),
     examples: [

@@ -1,10 +1,9 @@
 /** Copies backups to another store. */
-
 import type { BackupScope } from "../core/chain.ts";
 import { selectBackup } from "../core/chain.ts";
-import { IbackupError } from "../errors.ts";
-import { type CopiedBackup, copyBackups } from "../repo/copy.ts";
-import { cloneRepository, openRepository } from "../repo/repository.ts";
+import { copyBackups } from "../repo/copy.ts";
+import type { CopiedBackup } from "../repo/copy_way.ts";
+import { cloneRepository, openRepository, type Repository } from "../repo/repository.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { JobContext } from "./context.ts";
@@ -25,10 +24,11 @@ export interface CopyResult {
 }
 
 /**
- * Makes the other repository when there is none: the same one, with the same id and keys.
+ * Makes the other repository when there is none: the same one, with the same id and keys. Into
+ * another repository that is there already, all is stored anew.
  *
- * @throws IbackupError LOCKED while somebody removes or rearranges there; REPOSITORY_EXISTS when
- *   another repository is there; BACKUP_UNKNOWN, CORRUPT_DATA.
+ * @throws IbackupError LOCKED while somebody removes or rearranges there; REPOSITORY_EXISTS where the
+ *   place of a backup is taken; NO_KEY, BACKUP_UNKNOWN, CORRUPT_DATA.
  */
 export async function copy(context: JobContext, request: CopyRequest): Promise<CopyResult> {
   const store = await openStore(request.to);
@@ -58,9 +58,13 @@ async function copyInto(
           (scope.diskName ?? manifest.disk.name) === manifest.disk.name),
   );
   await cloneRepository(from, store);
-  const to = await openRepository(store, findKeys(context));
-  if (to.id !== from.id) throw anotherRepository(store.url, to.id);
+  const to = await openRepository(store, (id) => {
+    // What the user has pinned is the key of the one that backups come from.
+    const pinnedRecipient = id === from.id ? context.pinnedRecipient : undefined;
+    return findKeys({ ...context, openStore: async () => store, pinnedRecipient })(id);
+  });
   const { progress, signal } = context;
+  if (to.id !== from.id) progress.message(describeOther(to));
   return await whileAlone(context, { store, what: "copy" }, async ({ confirm }) => {
     const copied: CopiedBackup[] = [];
     progress.begin("copying backups", wanted.length);
@@ -77,9 +81,7 @@ async function copyInto(
   });
 }
 
-function anotherRepository(url: string, id: string): IbackupError {
-  return new IbackupError("REPOSITORY_EXISTS", `Cannot copy backups to ${url}`, {
-    why: `there is another repository, ${id}`,
-    fix: "copy to an empty place, or to where this repository was copied before",
-  });
+function describeOther({ store, isSealed }: Repository): string {
+  const how = isSealed ? "sealed to its keys" : "in clear";
+  return `${store.url} is a repository of its own: everything is opened, and stored there ${how}`;
 }

@@ -1,43 +1,17 @@
 /** Whichever call of a prune, a gc or a copy goes wrong: what is listed is right, or named as damaged. */
-import { Buffer } from "node:buffer";
 import { describe, expect, test } from "vitest";
-import { chainOf } from "../../src/core/chain.ts";
-import { assert, IbackupError } from "../../src/errors.ts";
+import { assert } from "../../src/errors.ts";
 import { copyBackups } from "../../src/repo/copy.ts";
 import { removeBackups } from "../../src/repo/removal.ts";
 import { cloneRepository, openRepository } from "../../src/repo/repository.ts";
 import { rewriteBackup } from "../../src/repo/rewrite.ts";
 import type { Store } from "../../src/store/store.ts";
-import { restore } from "../support/backups.ts";
 import { playEveryFault } from "../support/every_fault.ts";
 import { FALSE_FAULTS, HONEST_FAULTS } from "../support/fault_store.ts";
 import { MemoryStore } from "../support/memory_store.ts";
-import { chain, collect, HOUR_MS, idOf } from "../support/timed_store.ts";
+import { chain, collect, HOUR_MS, onlyDamage, rightOnes } from "../support/timed_store.ts";
 
 const FAULTS = { honest: HONEST_FAULTS, false: FALSE_FAULTS };
-
-/** Restores each backup that is listed. @returns Ids of those that are right; others say what is damaged. */
-async function right(store: Store, images: ReadonlyMap<string, Uint8Array>): Promise<string[]> {
-  const ids: string[] = [];
-  try {
-    const repository = await openRepository(store);
-    const all = await repository.manifests(() => undefined);
-    for (const one of all) {
-      const found = await restore(repository, chainOf(all, idOf(one))).catch(onlyDamage);
-      if (found === undefined) continue;
-      expect(Buffer.compare(found, images.get(idOf(one))!), idOf(one)).toBe(0);
-      ids.push(idOf(one));
-    }
-  } catch (error) {
-    onlyDamage(error);
-  }
-  return ids;
-}
-
-function onlyDamage(error: unknown): undefined {
-  if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return undefined;
-  throw error;
-}
 
 async function remove(store: Store, ids: readonly string[]): Promise<void> {
   await removeBackups(await openRepository(store), new Set(ids));
@@ -69,13 +43,13 @@ describe.each(["honest", "false"] as const)("with a store whose faults are %s", 
       faults,
       act: (faulty) => remove(faulty, going),
       check: async ({ store: after, settle, failure }) => {
-        const listed = await right(after, images);
+        const listed = await rightOnes(after, images);
         if (isHonest) expect(listed).toEqual(expect.arrayContaining(left));
         if (isHonest && failure === undefined) expect(listed).toEqual(left);
         await settle();
         // The next one ends it. Where a store has lied, it may find damage, and says so.
         await remove(after, going).catch(isHonest ? undefined : onlyDamage);
-        const after2 = await right(after, images);
+        const after2 = await rightOnes(after, images);
         if (isHonest) expect(after2).toEqual(left);
       },
     });
@@ -92,13 +66,13 @@ describe.each(["honest", "false"] as const)("with a store whose faults are %s", 
       faults,
       act: clean,
       check: async ({ store: after, settle }) => {
-        const listed = await right(after, images);
+        const listed = await rightOnes(after, images);
         if (isHonest) expect(listed).toEqual(left);
         await settle();
         after.now = () => store.nowMs + HOUR_MS;
         await clean(after).catch(isHonest ? undefined : onlyDamage);
-        if (isHonest) expect(await right(after, images)).toEqual(left);
-        else await right(after, images);
+        if (isHonest) expect(await rightOnes(after, images)).toEqual(left);
+        else await rightOnes(after, images);
       },
     });
     expect(calls).toBeGreaterThan(10);
@@ -124,14 +98,14 @@ describe.each(["honest", "false"] as const)("with a store whose faults are %s", 
         check: async ({ store: changed, settle, failure }) => {
           const there = side === 0 ? changed : target;
           const isThere = there.objects.has("repository");
-          const listed = isThere ? await right(there, images) : [];
+          const listed = isThere ? await rightOnes(there, images) : [];
           if (isHonest) expect(listed).toEqual(left.slice(0, listed.length));
           if (isHonest && failure === undefined) expect(listed).toEqual(left);
           await settle();
           await copy(store, there).catch(isHonest ? undefined : onlyDamage);
-          const after = await right(there, images);
+          const after = await rightOnes(there, images);
           if (isHonest) expect(after).toEqual(left);
-          expect(await right(store, images)).toEqual(left);
+          expect(await rightOnes(store, images)).toEqual(left);
         },
       });
       assert(calls > 10, "there is something that can go wrong");

@@ -3,8 +3,9 @@ import { Buffer } from "node:buffer";
 import { expect } from "vitest";
 import { chainOf } from "../../src/core/chain.ts";
 import type { StoredManifest } from "../../src/core/manifest.ts";
+import { IbackupError } from "../../src/errors.ts";
 import { collectGarbage, type GcOptions } from "../../src/repo/garbage.ts";
-import { openRepository } from "../../src/repo/repository.ts";
+import { openRepository, Repository } from "../../src/repo/repository.ts";
 import type { Store } from "../../src/store/store.ts";
 import { BLOCK_BYTES, content, newRepository, restore, takeBackup } from "./backups.ts";
 import { MemoryStore } from "./memory_store.ts";
@@ -70,4 +71,38 @@ export async function check(
     expect(Buffer.compare(found, images.get(idOf(one))!), idOf(one)).toBe(0);
   }
   return all.map(idOf);
+}
+
+/**
+ * Restores each backup that is listed.
+ *
+ * @param of A store, of a repository that is not sealed; or the repository.
+ * @returns Ids of those that are right. The others say what is damaged.
+ */
+export async function rightOnes(
+  of: Store | Repository,
+  images: ReadonlyMap<string, Uint8Array>,
+): Promise<string[]> {
+  const ids: string[] = [];
+  try {
+    const repository = of instanceof Repository ? of : await openRepository(of);
+    const all = await repository.manifests(() => undefined);
+    for (const one of all) {
+      const found = await Promise.resolve()
+        .then(() => restore(repository, chainOf(all, idOf(one))))
+        .catch(onlyDamage);
+      if (found === undefined) continue;
+      expect(Buffer.compare(found, images.get(idOf(one))!), idOf(one)).toBe(0);
+      ids.push(idOf(one));
+    }
+  } catch (error) {
+    onlyDamage(error);
+  }
+  return ids;
+}
+
+/** Takes damage for an answer. */
+export function onlyDamage(error: unknown): undefined {
+  if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return undefined;
+  throw error;
 }
