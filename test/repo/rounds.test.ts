@@ -5,7 +5,6 @@
  */
 import { env, stderr } from "node:process";
 import { expect, test } from "vitest";
-import { newRepository } from "../support/backups.ts";
 import { isLong } from "../support/long.ts";
 import { World } from "./rounds.ts";
 
@@ -29,7 +28,7 @@ test(`${ROUNDS} random rounds, of which one in three is killed`, {
   timeout: 3_600_000,
 }, async () => {
   const world = new World();
-  await newRepository(world.store);
+  await world.begin();
   for (let round = 1; round <= ROUNDS; round++) {
     world.nowMs += world.below(3) === 0 ? world.below(5 * HOUR_MS) : world.below(60_000);
     const isFull = world.images.size >= BACKUPS_MAX;

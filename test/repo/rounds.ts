@@ -3,6 +3,7 @@
  * killed at some call of the store.
  */
 import { Buffer } from "node:buffer";
+import { randomUUID } from "node:crypto";
 import { expect } from "vitest";
 import { chainOf } from "../../src/core/chain.ts";
 import { indexKey } from "../../src/core/index_codec.ts";
@@ -18,12 +19,24 @@ import { collectGarbage } from "../../src/repo/garbage.ts";
 import { acquireLease } from "../../src/repo/lease.ts";
 import { changeNote, readNotes } from "../../src/repo/notes.ts";
 import { rebaseBackup, removeBackups } from "../../src/repo/removal.ts";
-import { cloneRepository, openRepository, Repository } from "../../src/repo/repository.ts";
+import {
+  cloneRepository,
+  createRepository,
+  openRepository,
+  Repository,
+} from "../../src/repo/repository.ts";
 import { rewriteBackup } from "../../src/repo/rewrite.ts";
 import { sha256Hex } from "../../src/repo/sha256.ts";
 import { newestVersions } from "../../src/repo/sidecars.ts";
 import type { Store } from "../../src/store/store.ts";
-import { BLOCK_BYTES, content, continuing, exampleManifest, restore } from "../support/backups.ts";
+import {
+  BLOCK_BYTES,
+  content,
+  continuing,
+  exampleManifest,
+  newRepository,
+  restore,
+} from "../support/backups.ts";
 import { FaultStore } from "../support/fault_store.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 import { seededRandom } from "../support/random.ts";
@@ -38,9 +51,11 @@ export class World {
   /** Of each backup that is there. */
   readonly images = new Map<string, Uint8Array>();
   readonly protectedIds = new Set<string>();
-  readonly target = new MemoryStore();
-  /** What may be there. */
-  readonly copies = new Map<string, Uint8Array>();
+  /** The same repository, and one with an id of its own; what may be there of copies. */
+  readonly targets = [1, 2].map(() => ({
+    target: new MemoryStore(),
+    copies: new Map<string, Uint8Array>(),
+  }));
   readonly disks = new Map(["vm-1", "vm-2"].map((vmId) => [vmId, content(70, 1)]));
   readonly counts: Record<string, number> = {};
   nowMs = Date.UTC(2026, 0, 1);
@@ -48,7 +63,13 @@ export class World {
 
   constructor() {
     this.store.now = () => this.nowMs;
-    this.target.now = () => this.nowMs;
+    for (const { target } of this.targets) target.now = () => this.nowMs;
+  }
+
+  async begin(): Promise<void> {
+    await newRepository(this.store);
+    const other = this.targets[1]!.target;
+    await createRepository(other, { id: randomUUID(), createdAt: new Date(0) });
   }
 
   below(end: number): number {
@@ -79,12 +100,8 @@ export class World {
       process: "",
     };
     const holder = { ...names, holder: sha256Hex(this.random.bytes(8)).slice(0, 32) };
-    const lease = await acquireLease(store, {
-      diskTag,
-      holder,
-      now: () => new Date(this.nowMs),
-      hasEnded: () => false,
-    });
+    const clocks = { now: () => new Date(this.nowMs), hasEnded: () => false };
+    const lease = await acquireLease(store, { diskTag, holder, ...clocks });
     if ("heldBy" in lease) throw new Error("a dead one holds the lease");
     const repository = await openRepository(store);
     const all = (await repository.manifests()).filter(({ manifest }) => manifest.vmId === vmId);
@@ -183,12 +200,8 @@ export class World {
   async gc(store: Store): Promise<void> {
     const graceMs = this.pick([0, HOUR_MS, 72 * HOUR_MS])!;
     const repository = await openRepository(store);
-    await collectGarbage(repository, {
-      graceMs,
-      dryRun: false,
-      own: OWN,
-      namesMax: 1 + this.below(50),
-    });
+    const options = { graceMs, dryRun: false, own: OWN, namesMax: 1 + this.below(50) };
+    await collectGarbage(repository, options);
     if (this.below(2) === 0) return;
     for (const one of await repository.manifests()) await rewriteBackup(repository, one);
   }
@@ -196,22 +209,23 @@ export class World {
   /** To another store, where backups are removed and collected too. */
   async copy(): Promise<void> {
     const from = await openRepository(this.store);
-    const { store, mayDie } = this.hand(this.target);
-    await cloneRepository(from, this.target);
+    const { target, copies } = this.pick(this.targets)!;
+    const { store, mayDie } = this.hand(target);
+    await cloneRepository(from, target);
     const wanted = (await from.manifests()).filter(() => this.below(3) > 0);
-    for (const one of wanted) this.copies.set(idOf(one), this.images.get(idOf(one))!);
-    const there = await openRepository(this.target);
+    for (const one of wanted) copies.set(idOf(one), this.images.get(idOf(one))!);
+    const there = await openRepository(target);
     const to = new Repository(store, there.id);
     await copyBackups({ from, to }, wanted).catch((error: unknown) => {
       if (!mayDie) throw error;
     });
-    const going = [...this.copies.keys()].filter(() => this.below(4) === 0);
+    const going = [...copies.keys()].filter(() => this.below(4) === 0);
     await removeBackups(there, new Set(going));
     await collectGarbage(there, { graceMs: 0, dryRun: false, own: OWN });
     const all = await there.manifests();
-    for (const one of all) await this.#check(there, all, one, this.copies);
+    for (const one of all) await this.#check(there, all, one, copies);
     const left = new Set(all.map(idOf));
-    for (const id of this.copies.keys()) if (!left.has(id)) this.copies.delete(id);
+    for (const id of copies.keys()) if (!left.has(id)) copies.delete(id);
   }
 
   async restoreOne(store: Store): Promise<void> {
@@ -265,11 +279,8 @@ export class World {
     const now = this.nowMs + 100 * HOUR_MS;
     this.nowMs = now;
     for (let time = 0; time < 2; time++) {
-      await collectGarbage(await openRepository(this.store), {
-        graceMs: 0,
-        dryRun: false,
-        own: OWN,
-      });
+      const options = { graceMs: 0, dryRun: false, own: OWN };
+      await collectGarbage(await openRepository(this.store), options);
       this.nowMs += HOUR_MS;
     }
     const repository = await openRepository(this.store);
@@ -281,10 +292,8 @@ export class World {
         for (const { name } of packs) needed.add(packKey(name));
       }
     }
-    const data = [...this.store.objects.keys()].filter((key) => /^(packs|indexes)\//.test(key));
-    expect(new Set(data)).toEqual(needed);
-    expect([...this.store.objects.keys()].filter((key) => /^(markers|leases)\//.test(key))).toEqual(
-      [],
-    );
+    const keys = [...this.store.objects.keys()];
+    expect(new Set(keys.filter((key) => /^(packs|indexes)\//.test(key)))).toEqual(needed);
+    expect(keys.filter((key) => /^(markers|leases)\//.test(key))).toEqual([]);
   }
 }
