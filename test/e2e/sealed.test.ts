@@ -5,7 +5,7 @@ import { createDecipheriv, hkdfSync } from "node:crypto";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { env, execPath } from "node:process";
-import { Decrypter } from "age-encryption";
+import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EXIT_STATUS } from "../../src/errors.ts";
 import { digestOf, run, shell } from "../support/machine.ts";
@@ -149,6 +149,23 @@ describe.runIf(canTrack())("a machine that has the public key only", () => {
     site.must("gc", "--grace", "0s");
   });
 
+  test("has backups that are sealed anew to somebody else's key in a repository of his own", async () => {
+    const other = site.machine.path("other");
+    const [file, recipient] = await newIdentity(site.machine.path("other-identity.txt"));
+    site.must("init", "--recipient", recipient, "--repo", `file://${other}`);
+    const refused = site.run("copy", "--to", `file://${other}`);
+    expect(refused.status).toBe(EXIT_STATUS.NO_KEY);
+    site.must("copy", "--to", `file://${other}`, "--identity-file", sealed.identityFile);
+    const { backupId, digest } = backups.at(-1) ?? { backupId: "", digest: "" };
+    const restore = ["restore", backupId, "--repo", `file://${other}`, "--target"];
+    const image = site.machine.path("resealed");
+    const own = site.run(...restore, `${image}-own`, "--identity-file", sealed.identityFile);
+    expect(own.status).toBe(EXIT_STATUS.NO_KEY);
+    site.must(...restore, image, "--identity-file", file);
+    expect(digestOf(image)).toBe(digest);
+    site.must("verify", "--data", "--repo", `file://${other}`, "--identity-file", file);
+  });
+
   test("has backups that a reader written from FORMAT.md alone restores", () => {
     expect(readFileSync(READER, "utf8").trimEnd().split("\n").length).toBeLessThan(200);
     expect(readFileSync(READER, "utf8")).not.toMatch(/from "\.|src\//);
@@ -162,6 +179,12 @@ describe.runIf(canTrack())("a machine that has the public key only", () => {
     }
   });
 });
+
+async function newIdentity(file: string): Promise<[file: string, recipient: string]> {
+  const identity = await generateX25519Identity();
+  writeFileSync(file, `${identity}\n`, { mode: 0o600 });
+  return [file, await identityToRecipient(identity)];
+}
 
 function filesBelow(folder: string): Buffer[] {
   return readdirSync(folder, { withFileTypes: true, recursive: true })

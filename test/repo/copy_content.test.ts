@@ -86,6 +86,7 @@ test("a backup whose place another one has is refused", async () => {
 function plainKeys(name: string): RepositoryKeys {
   const mark = new TextEncoder().encode(name);
   return {
+    hasIdentity: true,
     wrap: async (dataKey) => new Uint8Array([...mark, ...dataKey]),
     unwrap: async (wrapped) => {
       assert(wrapped.slice(0, mark.length).join() === mark.join(), "it is wrapped for another one");
