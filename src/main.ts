@@ -48,7 +48,9 @@ async function openContext(settings: Settings): Promise<OpenContext> {
   let store: Promise<Store> | undefined;
   let repository: Promise<Repository> | undefined;
   const openStore = (): Promise<Store> => {
-    store ??= import("./store/open.ts").then((it) => it.openStore(repositoryUrl(settings)));
+    store ??= import("./store/open.ts").then((it) =>
+      it.openStore(repositoryUrl(settings), settings.store),
+    );
     return store;
   };
   const openRepository = (): Promise<Repository> => {

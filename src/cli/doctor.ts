@@ -20,7 +20,11 @@ export function doctorCommand(run: Run) {
         const { diagnose } = await import("../job/doctor.ts");
         const devices = named.length > 0 ? named : settings.disks;
         const hasRepository = settings.repo !== undefined;
-        const diagnosis = await diagnose(context, { devices, hasRepository });
+        const diagnosis = await diagnose(context, {
+          devices,
+          hasRepository,
+          wantsLock: settings.store.lock !== undefined,
+        });
         return {
           json: diagnosis,
           text: describe(diagnosis),

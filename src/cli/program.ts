@@ -89,6 +89,7 @@ function buildProgram(version: string, run: Run) {
       "--passphrase-file <file>",
       "its first line is a passphrase that opens backups (or IBACKUP_PASSPHRASE_FILE)",
     )
+    .option("--upload-limit <rate>", "send no more than this to the store, such as 10MiB/s")
     .option("--json", "print exactly one JSON document on standard output")
     .addHelpText("after", `\n${FOOTER}\n\n${allExitStatusHelp()}`);
   applyRules(program);

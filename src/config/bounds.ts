@@ -5,3 +5,5 @@ export const FREEZE_LIMIT = { maxMs: 600_000, orZero: true };
 export const FREEZE_BUDGET = { maxMs: 600_000 };
 export const HOOK_TIME_LIMIT = { maxMs: 3_600_000 };
 export const PASSES_MAX = 1000;
+/** Each takes 16 MiB of memory. */
+export const PARALLEL_UPLOADS_MAX = 16;

@@ -1,26 +1,37 @@
 /** What a config file may say. */
 import { z } from "zod";
-import { formatDuration, parseShortDuration } from "../core/units.ts";
+import { formatDuration, parseByteRate, parseDuration, parseShortDuration } from "../core/units.ts";
 import { IbackupError } from "../errors.ts";
-import { FREEZE_BUDGET, FREEZE_LIMIT, HOOK_TIME_LIMIT, PASSES_MAX } from "./bounds.ts";
+import {
+  FREEZE_BUDGET,
+  FREEZE_LIMIT,
+  HOOK_TIME_LIMIT,
+  PARALLEL_UPLOADS_MAX,
+  PASSES_MAX,
+} from "./bounds.ts";
 
 /** A VM id is a part of names and of lines that scripts split: no spaces, nothing to escape. */
 export const VM_ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 export const VM_ID_RULE =
   "must be 1 to 128 letters, digits, dots, underscores and hyphens, the first a letter or digit";
 
-/** Text such as "10s" in the file, milliseconds in the settings. */
-function duration(bounds: { maxMs: number; orZero?: boolean }) {
+/** Text with a unit in the file, a number in the settings. */
+function amount(parse: (text: string) => number, message: string) {
   return z.string().transform((text, context) => {
     try {
-      return parseShortDuration(text, bounds);
+      return parse(text);
     } catch (error) {
       if (!(error instanceof IbackupError)) throw error;
-      const message = `must be a duration such as "10s", at most ${formatDuration(bounds.maxMs)}`;
       context.addIssue({ code: "custom", message, input: text });
       return z.NEVER;
     }
   });
+}
+
+/** Text such as "10s" in the file, milliseconds in the settings. */
+function duration(bounds: { maxMs: number; orZero?: boolean }) {
+  const message = `must be a duration such as "10s", at most ${formatDuration(bounds.maxMs)}`;
+  return amount((text) => parseShortDuration(text, bounds), message);
 }
 
 const command = z.string().min(1, "must not be empty");
@@ -46,6 +57,32 @@ const encryptionSchema = z.strictObject({
   recipient: z.string().startsWith("age1", "must be a public key, age1...").optional(),
 });
 
+const TAGS_MAX = 10;
+
+const storeSchema = z
+  .strictObject({
+    /** Of packs. */
+    "storage-class": z.string().regex(/^[A-Z0-9_]{1,64}$/, "must be a name such as STANDARD_IA"),
+    "lock-mode": z.enum(["governance", "compliance"]),
+    /** How long what is stored cannot be removed. */
+    retain: amount(parseDuration, 'must be a duration such as "30d"'),
+    /** Encryption by the server. */
+    sse: z.enum(["AES256", "aws:kms"]),
+    "sse-key": command,
+    tags: z
+      .record(z.string().min(1).max(128), z.string().max(256))
+      .refine((tags) => Object.keys(tags).length <= TAGS_MAX, `must be at most ${TAGS_MAX}`),
+    "upload-limit": amount(parseByteRate, 'must be a rate such as "10MiB/s"'),
+    "parallel-uploads": z.int().min(1).max(PARALLEL_UPLOADS_MAX),
+  })
+  .partial()
+  .refine((store) => (store["lock-mode"] === undefined) === (store.retain === undefined), {
+    message: "lock-mode and retain go together",
+  })
+  .refine((store) => store["sse-key"] === undefined || store.sse === "aws:kms", {
+    message: 'sse-key goes with sse = "aws:kms"',
+  });
+
 export const configSchema = z.strictObject({
   /** URL of the repository. */
   repo: z.string().min(1, "must not be empty").optional(),
@@ -60,6 +97,7 @@ export const configSchema = z.strictObject({
   freeze: freezeSchema.optional(),
   hooks: hooksSchema.optional(),
   encryption: encryptionSchema.optional(),
+  store: storeSchema.optional(),
 });
 
 export type Config = z.infer<typeof configSchema>;

@@ -1,6 +1,8 @@
 /** What a command runs with: arguments before environment before config file before defaults. */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import type { StoreSettings } from "../core/store_settings.ts";
+import { parseByteRate } from "../core/units.ts";
 import { IbackupError, systemCodeOf } from "../errors.ts";
 import { DEFAULT_CONFIG_FILE } from "./default_file.ts";
 import { loadConfig } from "./load.ts";
@@ -8,6 +10,7 @@ import { type Config, VM_ID_PATTERN, VM_ID_RULE } from "./schema.ts";
 
 type FreezeConfig = NonNullable<Config["freeze"]>;
 type HooksConfig = NonNullable<Config["hooks"]>;
+type StoreConfig = NonNullable<Config["store"]>;
 
 /** As given on the command line. */
 export interface GlobalOptions {
@@ -17,6 +20,7 @@ export interface GlobalOptions {
   json?: boolean | undefined;
   identityFile?: string | undefined;
   passphraseFile?: string | undefined;
+  uploadLimit?: string | undefined;
 }
 
 export interface Settings {
@@ -37,6 +41,7 @@ export interface Settings {
   passphraseFileGiven: string | undefined;
   /** Public key of the repository; of the config file. */
   pinnedRecipient: string | undefined;
+  store: StoreSettings;
   json: boolean;
 }
 
@@ -52,13 +57,7 @@ export function resolveSettings(
   options: GlobalOptions,
   environment: Readonly<Record<string, string | undefined>>,
 ): Settings {
-  const config = loadConfig(options.config ?? DEFAULT_CONFIG_FILE);
-  if (config === undefined && options.config !== undefined) {
-    throw new IbackupError("CONFIG", `Cannot read the config file "${options.config}"`, {
-      why: "there is no such file",
-      fix: "name a file that exists, or leave --config out",
-    });
-  }
+  const config = readConfig(options.config);
   if (options.vm !== undefined && !VM_ID_PATTERN.test(options.vm)) {
     throw new IbackupError("USAGE", `Cannot use "${options.vm}" as the id of a VM`, {
       why: `it ${VM_ID_RULE}`,
@@ -75,6 +74,7 @@ export function resolveSettings(
     secrets: secretFiles(options, environment),
     passphraseFileGiven: options.passphraseFile,
     pinnedRecipient: config?.encryption?.recipient,
+    store: storeSettings(config?.store ?? {}, options.uploadLimit),
     json: options.json ?? false,
   };
 }
@@ -91,6 +91,16 @@ function secretFiles(
     identityFile: environment["IBACKUP_IDENTITY_FILE"] || undefined,
     passphraseFile: environment["IBACKUP_PASSPHRASE_FILE"] || undefined,
   };
+}
+
+/** @param path As given; without it, the default file need not be there. */
+function readConfig(path: string | undefined): Config | undefined {
+  const config = loadConfig(path ?? DEFAULT_CONFIG_FILE);
+  if (config !== undefined || path === undefined) return config;
+  throw new IbackupError("CONFIG", `Cannot read the config file "${path}"`, {
+    why: "there is no such file",
+    fix: "name a file that exists, or leave --config out",
+  });
 }
 
 function freezeSettings({ limit, budget, passes }: FreezeConfig): Settings["freeze"] {
@@ -110,6 +120,19 @@ function hookSettings({ "time-limit": timeLimitMs, ...commands }: HooksConfig): 
       ...(postThaw !== undefined && { "post-thaw": postThaw }),
     },
     timeLimitMs: timeLimitMs ?? HOOK_TIME_LIMIT_MS,
+  };
+}
+
+function storeSettings(config: StoreConfig, uploadLimit: string | undefined): StoreSettings {
+  const { "lock-mode": mode, retain, sse, tags } = config;
+  return {
+    storageClass: config["storage-class"],
+    lock: mode !== undefined && retain !== undefined ? { mode, retainMs: retain } : undefined,
+    encryption: sse && { kind: sse, keyId: config["sse-key"] },
+    tags,
+    uploadBytesPerSecond:
+      uploadLimit === undefined ? config["upload-limit"] : parseByteRate(uploadLimit),
+    parallelUploads: config["parallel-uploads"],
   };
 }
 

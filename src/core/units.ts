@@ -55,6 +55,23 @@ export function parseDuration(text: string): number {
 }
 
 /**
+ * @param text A number with a unit, a second: "10MiB/s", "500 kB/s", "1.5GiB/s".
+ * @returns Bytes a second, 1 or more.
+ * @throws IbackupError USAGE.
+ */
+export function parseByteRate(text: string): number {
+  const match = /^(\d+(?:\.\d+)?) ?([kMGT]?)(i?)B\/s$/i.exec(text);
+  const base = match?.[3] === "" ? 1000 : 1024;
+  const power = " kmgt".indexOf((match?.[2] ?? "").toLowerCase() || " ");
+  const bytes = Math.round(Number(match?.[1]) * base ** power);
+  if (bytes >= 1 && Number.isSafeInteger(bytes)) return bytes;
+  throw new IbackupError("USAGE", `Cannot understand the rate "${text}"`, {
+    why: "it is not a number above 0 with one of the units B/s, kB/s, KiB/s, MB/s, MiB/s, GiB/s",
+    fix: "write for example 10MiB/s",
+  });
+}
+
+/**
  * @param text As `parseDuration` takes it.
  * @param bounds `orZero`: "0" is fine too.
  * @returns Milliseconds, `maxMs` at most.

@@ -12,7 +12,7 @@ import {
   checkRights,
   checkRuntimeFolder,
 } from "./doctor_kernel.ts";
-import { checkStore } from "./doctor_store.ts";
+import { checkStore, type StoreQuestions } from "./doctor_store.ts";
 import { type Finding, failureOf } from "./finding.ts";
 
 export interface Diagnosis {
@@ -21,11 +21,9 @@ export interface Diagnosis {
   findings: Finding[];
 }
 
-export interface DoctorOptions {
+export interface DoctorOptions extends StoreQuestions {
   /** Disks to look at; none: all that the machine has, and no fault of theirs is a failure. */
   devices: readonly string[];
-  /** False when no repository was named. */
-  hasRepository: boolean;
 }
 
 /** @throws Only when interrupted, or for a bug: whatever the machine lacks is a finding. */
@@ -40,7 +38,7 @@ export async function diagnose(context: JobContext, options: DoctorOptions): Pro
     ["freezing", () => [checkFreezing(options.devices)]],
     ["memory", () => [checkMemory(options.devices)]],
     ["hooks", () => checkHooks(context)],
-    ["store", () => checkStore(context, options.hasRepository)],
+    ["store", () => checkStore(context, options)],
   ];
   const findings: Finding[] = [];
   for (const [check, run] of checks) {

@@ -4,15 +4,26 @@ import type { StoreProbe } from "../store/store.ts";
 import type { JobContext } from "./context.ts";
 import { type Finding, fail, failureOf, ok, warn } from "./finding.ts";
 
-export async function checkStore(context: JobContext, isNamed: boolean): Promise<Finding[]> {
-  if (!isNamed) {
+export interface StoreQuestions {
+  /** False when no repository was named. */
+  hasRepository: boolean;
+  /** True when what is stored is to be locked. */
+  wantsLock?: boolean | undefined;
+}
+
+export async function checkStore(
+  context: JobContext,
+  { hasRepository, wantsLock = false }: StoreQuestions,
+): Promise<Finding[]> {
+  if (!hasRepository) {
     return [warn("store", "no repository was named", "add --repo URL to have it checked")];
   }
   try {
     const store = await context.openStore();
     const probe = await store.probe();
     const findings = [checkAccess(store.url, probe)];
-    if (probe.writable) findings.push(checkConditionalPut(probe));
+    if (probe.writable) findings.push(checkFence(probe), checkVersions(probe));
+    if (wantsLock && probe.writable) findings.push(checkLock(probe));
     if (probe.readable) findings.push(await checkRepository(context));
     return findings;
   } catch (error) {
@@ -27,11 +38,37 @@ function checkAccess(url: string, { readable, writable, problems }: StoreProbe):
   return fail("store", found, "check the URL, the credentials and what they may do");
 }
 
-function checkConditionalPut({ conditionalPut }: StoreProbe): Finding {
-  const found = `conditional puts are ${conditionalPut}`;
-  if (conditionalPut === "honoured") return ok("conditional put", found);
+const FENCE = {
+  condition: "keep two writers apart",
+  versions: "; the order of versions keeps two writers apart",
+  claims: "; claims keep two writers apart while lists are up to date and none stands still",
+  none: "; two writers may overwrite each other's manifest",
+} as const;
+
+function checkFence({ conditionalPut, fence }: StoreProbe): Finding {
+  const and = fence === "condition" ? " and " : "";
+  const found = `conditional puts are ${conditionalPut}${and}${FENCE[fence]}`;
+  if (fence === "condition" || fence === "versions") return ok("conditional put", found);
   const fix = "let only one machine at a time write backups of a disk; see README.md";
   return warn("conditional put", found, fix);
+}
+
+function checkVersions({ versioning, objectLock }: StoreProbe): Finding {
+  const [versions, lock] = [versioning, objectLock].map((has) => {
+    if (has === undefined) return "not told";
+    return has ? "yes" : "no";
+  });
+  return ok("versions", `keeps versions: ${versions}; object lock: ${lock}`);
+}
+
+function checkLock({ objectLock }: StoreProbe): Finding {
+  if (objectLock === true) return ok("object lock", "what is stored can be locked");
+  const found =
+    "the config file asks for a retention, and the bucket does not say it has object lock";
+  const fix = "make a bucket with object lock, or take lock-mode and retain out of [store]";
+  return objectLock === false
+    ? fail("object lock", found, fix)
+    : warn("object lock", found, `${fix}; or let the credentials read the lock configuration`);
 }
 
 async function checkRepository(context: JobContext): Promise<Finding> {

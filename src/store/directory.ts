@@ -2,14 +2,24 @@ import { constants } from "node:fs";
 import { type FileHandle, lstat, open, unlink } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { StoreSettings } from "../core/store_settings.ts";
 import { systemCodeOf } from "../errors.ts";
-import { directoryError } from "./directory_errors.ts";
+import { Bandwidth } from "./bandwidth.ts";
+import { directoryError, noLock } from "./directory_errors.ts";
 import { listFolder, notAFile, sweepTemporaryFiles } from "./directory_list.ts";
 import { DirectoryRoot, syncFolder } from "./directory_root.ts";
 import { claimName, takeName, withTemporaryFile } from "./directory_write.ts";
 import { assertKey, assertPrefix } from "./key.ts";
 import { type ConditionalPut, failedProbe, runProbe, sentenceOf } from "./probe.ts";
-import type { ByteRange, EraseOptions, Keys, Store, StoredObject, StoreProbe } from "./store.ts";
+import type {
+  ByteRange,
+  EraseOptions,
+  Keys,
+  PutOptions,
+  Store,
+  StoredObject,
+  StoreProbe,
+} from "./store.ts";
 import { tooLarge } from "./too_large.ts";
 
 /** O_NONBLOCK: opening a planted FIFO must not hang. */
@@ -27,13 +37,19 @@ export class DirectoryStore implements Store {
   readonly #root: DirectoryRoot;
   #swept: Promise<void> | undefined;
 
-  /** @param path Absolute. */
-  constructor(path: string) {
+  readonly #bandwidth: Bandwidth | undefined;
+
+  /**
+   * @param path Absolute.
+   * @param settings Only the limit of bandwidth means something to a folder.
+   */
+  constructor(path: string, { uploadBytesPerSecond }: StoreSettings = {}) {
     this.url = pathToFileURL(path).href;
     this.#root = new DirectoryRoot(path);
+    if (uploadBytesPerSecond !== undefined) this.#bandwidth = new Bandwidth(uploadBytesPerSecond);
   }
 
-  async put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void> {
+  async put(key: string, body: Uint8Array, options?: PutOptions): Promise<void> {
     await this.#write(key, body, { name: takeName, signal: options?.signal });
   }
 
@@ -114,6 +130,10 @@ export class DirectoryStore implements Store {
     }
   }
 
+  async extendRetention(key: string): Promise<void> {
+    throw noLock(this.#place(key));
+  }
+
   async probe(): Promise<StoreProbe> {
     try {
       const root = await this.#root.find();
@@ -126,6 +146,11 @@ export class DirectoryStore implements Store {
       get: (key) => this.get(key, { maxBytes: 4096 }),
       delete: (key) => this.delete(key),
       putOverExisting: (key, body) => this.#tryHardLink(`${key}-link`, body),
+      facts: async ({ conditionalPut }) => ({
+        fence: conditionalPut === "honoured" ? "condition" : "none",
+        versioning: false,
+        objectLock: false,
+      }),
     });
   }
 
@@ -151,7 +176,8 @@ export class DirectoryStore implements Store {
       await this.#swept;
       const folder = await this.#root.createFolderOf(key);
       const target = join(folder, posix.basename(key));
-      return await withTemporaryFile({ root, body }, async (temporary) => {
+      const pieces = this.#bandwidth?.pass(body, how.signal) ?? [body];
+      return await withTemporaryFile({ root, pieces }, async (temporary) => {
         how.signal?.throwIfAborted();
         const outcome = await how.name(temporary, target);
         await syncFolder(folder);

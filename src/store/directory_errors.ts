@@ -45,3 +45,10 @@ export function unsafePath(path: string, why: string, fix: string): IbackupError
     fix,
   });
 }
+
+export function noLock(place: string): IbackupError {
+  return new IbackupError("UNSUPPORTED", `Cannot lock "${place}"`, {
+    why: "a folder locks no objects",
+    fix: "use a bucket with object lock, or leave the retention out of the config file",
+  });
+}

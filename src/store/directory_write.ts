@@ -12,18 +12,18 @@ const CREATE_NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | c
 const NO_HARD_LINKS = new Set(["EPERM", "EMLINK", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"]);
 
 /**
- * Runs `use` on a synced temporary file that holds `body`, in the folder `root`.
+ * Runs `use` on a synced temporary file that holds the pieces, in the folder `root`.
  * The file is gone afterwards, also when the write failed for want of room.
  */
 export async function withTemporaryFile<T>(
-  content: { root: string; body: Uint8Array },
+  content: { root: string; pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array> },
   use: (path: string) => Promise<T>,
 ): Promise<T> {
   const path = join(content.root, TEMPORARY_PREFIX + randomBytes(12).toString("hex"));
   const file = await open(path, CREATE_NEW, FILE_MODE);
   try {
     try {
-      await writeAll(file, content.body);
+      for await (const piece of content.pieces) await writeAll(file, piece);
       await file.sync();
     } finally {
       await file.close();

@@ -1,4 +1,5 @@
 import { fileURLToPath } from "node:url";
+import type { StoreSettings } from "../core/store_settings.ts";
 import { IbackupError } from "../errors.ts";
 import { DirectoryStore } from "./directory.ts";
 import type { Store } from "./store.ts";
@@ -12,13 +13,13 @@ const EXAMPLES =
  * `file:///absolute/folder`, or `s3://bucket/prefix` with the parameters of `parseS3Url`.
  * Throws USAGE, with an example, for anything else.
  */
-export async function openStore(url: string): Promise<Store> {
+export async function openStore(url: string, settings: StoreSettings = {}): Promise<Store> {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed?.protocol === "file:") return new DirectoryStore(pathOf(parsed));
+  if (parsed?.protocol === "file:") return new DirectoryStore(pathOf(parsed), settings);
   if (parsed?.protocol === "s3:") {
     // Loaded when needed: the SDK is by far the largest part of the binary.
     const { openS3Store } = await import("./s3.ts");
-    return openS3Store(parsed);
+    return openS3Store(parsed, settings);
   }
   const scheme = parsed?.protocol ?? "none";
   const fix = url.startsWith("/") ? `write \`file://${url}\`` : EXAMPLES;

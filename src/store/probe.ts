@@ -11,30 +11,29 @@ export interface ProbeSteps {
   delete(key: string): Promise<void>;
   /** Puts `key`, which exists, on the condition that it does not exist. */
   putOverExisting(key: string, body: Uint8Array): Promise<ConditionalPut>;
+  /** What can be asked without trying; `conditionalPut` is known by then. */
+  facts(probe: StoreProbe): Promise<Pick<StoreProbe, "fence" | "versioning" | "objectLock">>;
 }
-
-const CONDITION_PROBLEM = {
-  ignored:
-    "Conditional writes are ignored here (as in versioned or locked buckets of some servers): two ibackup on different machines may overwrite each other's manifest.",
-  unsupported:
-    "Conditional writes are not supported here: two ibackup on different machines may overwrite each other's manifest.",
-} as const;
 
 /** The probe of a store of which nothing can be tried. */
 export function failedProbe(problem: string): StoreProbe {
-  return { readable: false, writable: false, conditionalPut: "unsupported", problems: [problem] };
+  return { ...UNKNOWN, problems: [problem] };
 }
+
+const UNKNOWN: Omit<StoreProbe, "problems"> = {
+  readable: false,
+  writable: false,
+  conditionalPut: "unsupported",
+  fence: "none",
+  versioning: undefined,
+  objectLock: undefined,
+};
 
 /** Writes, reads back, overwrites on condition, removes. Never throws for a failure of the store. */
 export async function runProbe(steps: ProbeSteps): Promise<StoreProbe> {
   const key = `probe-${randomBytes(8).toString("hex")}`;
   const body = new Uint8Array(randomBytes(64));
-  const probe: StoreProbe = {
-    readable: false,
-    writable: false,
-    conditionalPut: "unsupported",
-    problems: [],
-  };
+  const probe: StoreProbe = { ...UNKNOWN, problems: [] };
   const attempt = async (step: () => Promise<void>) => {
     try {
       await step();
@@ -54,9 +53,9 @@ export async function runProbe(steps: ProbeSteps): Promise<StoreProbe> {
   if (!probe.writable) return probe;
   await attempt(async () => {
     probe.conditionalPut = await steps.putOverExisting(key, body);
-    if (probe.conditionalPut !== "honoured") {
-      probe.problems.push(CONDITION_PROBLEM[probe.conditionalPut]);
-    }
+  });
+  await attempt(async () => {
+    Object.assign(probe, await steps.facts(probe));
   });
   await attempt(() => steps.delete(key));
   return probe;

@@ -1,66 +1,92 @@
 import { env } from "node:process";
+import type { LockMode, StoreSettings } from "../core/store_settings.ts";
 import { IbackupError } from "../errors.ts";
 import { assertKey, assertPrefix, compareKeys, isKey } from "./key.ts";
-import { type ConditionalPut, runProbe } from "./probe.ts";
 import { type RetryClock, systemClock } from "./retry.ts";
+import { S3BucketRequests } from "./s3_bucket_requests.ts";
 import { S3Calls } from "./s3_calls.ts";
+import { S3Connection } from "./s3_client.ts";
 import { S3Eraser } from "./s3_erase.ts";
-import { isAnswer, isUncertain } from "./s3_errors.ts";
+import { isAnswer } from "./s3_errors.ts";
+import { S3Fence } from "./s3_fence.ts";
+import { S3Probe } from "./s3_probe.ts";
 import { type Answer, type ListPage, S3Requests } from "./s3_requests.ts";
-import { parseS3Url, type S3Location } from "./s3_url.ts";
-import type { ByteRange, EraseOptions, Keys, Store, StoredObject, StoreProbe } from "./store.ts";
+import { isAws, parseS3Url, type S3Location } from "./s3_url.ts";
+import { firstVersion, type KeyVersions, objectOf, S3Versions } from "./s3_versions.ts";
+import {
+  type ByteRange,
+  type EraseOptions,
+  type Keys,
+  PARALLEL_UPLOADS,
+  type PutOptions,
+  type Store,
+  type StoredObject,
+  type StoreProbe,
+} from "./store.ts";
 import { tooLarge } from "./too_large.ts";
+import { Turnstile } from "./turnstile.ts";
 
 /** The store of an `s3:` URL, as `parseS3Url` reads it. Nothing is sent yet. */
-export function openS3Store(url: URL, clock: RetryClock = systemClock): Store {
-  return new S3Store(parseS3Url(url, env), clock);
+export function openS3Store(
+  url: URL,
+  settings: StoreSettings = {},
+  clock: RetryClock = systemClock,
+): Store {
+  return new S3Store(parseS3Url(url, env), settings, clock);
 }
 
-/**
- * A repository in a bucket, below a prefix.
- *
- * `putIfAbsent` always asks whether the object is there, and then puts on the condition that it
- * is not (`If-None-Match: *`). Where the server honours the condition this is atomic. Where it
- * ignores it (Ceph in versioned buckets) or refuses it (501), what remains is "look, then put":
- * two writers within one moment may both be told that they were first. `probe` tells which it is.
- */
+/** A repository in a bucket, below a prefix. See `S3Fence` for how it lets one of several writers win. */
 class S3Store implements Store {
   readonly url: string;
+  readonly parallelUploads: number;
+  readonly #connection: S3Connection;
   readonly #requests: S3Requests;
+  readonly #bucket: S3BucketRequests;
   readonly #calls: S3Calls;
+  readonly #versions: S3Versions;
+  readonly #fence: S3Fence;
   readonly #eraser: S3Eraser;
-  /** Set once the server has refused a condition as unknown to it. */
-  #conditionRefused = false;
+  readonly #uploads: Turnstile;
+  /** Where a plain read would give another version than the one that counts; found by lists. */
+  readonly #firsts = new Map<string, string>();
 
-  constructor(location: S3Location, clock: RetryClock) {
-    this.#requests = new S3Requests(location);
+  constructor(location: S3Location, settings: StoreSettings, clock: RetryClock) {
+    this.#connection = new S3Connection(location);
+    this.#requests = new S3Requests(this.#connection, settings);
+    this.#bucket = new S3BucketRequests(this.#connection);
     this.#calls = new S3Calls(location, clock);
-    this.#eraser = new S3Eraser(this.#requests, this.#calls);
     this.url = this.#calls.url;
+    this.#versions = new S3Versions(this.#bucket, this.#calls);
+    const parts = { requests: this.#requests, calls: this.#calls, versions: this.#versions };
+    this.#fence = new S3Fence({
+      ...parts,
+      clock,
+      reads: {
+        head: (key) => this.head(key),
+        list: (prefix) => this.list(prefix),
+        holds: (key, body, versionId) => this.#holds(key, body, versionId),
+        noteFirst: (key, versionId) => void this.#firsts.set(key, versionId),
+      },
+      honoursCondition: isAws(location.endpoint) ? true : undefined,
+    });
+    this.#eraser = new S3Eraser({ ...parts, bucket: this.#bucket });
+    this.parallelUploads = settings.parallelUploads ?? PARALLEL_UPLOADS;
+    this.#uploads = new Turnstile(this.parallelUploads);
   }
 
-  async put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void> {
+  async put(key: string, body: Uint8Array, options: PutOptions = {}): Promise<void> {
     assertKey(key);
-    const signal = options?.signal;
-    await this.#calls.try({ action: "write", key, byteCount: body.length, signal }, () =>
-      this.#requests.put({ key, body, ifAbsent: false, signal }),
+    const { signal, sha256 } = options;
+    await this.#uploads.pass(() =>
+      this.#calls.try({ action: "write", key, byteCount: body.length, signal }, () =>
+        this.#requests.put({ key, body, ifAbsent: false, signal, sha256 }),
+      ),
     );
   }
 
   async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
-    if ((await this.head(key)) !== undefined) return false;
-    let perhapsWritten = false;
-    return await this.#calls.try({ action: "write", key, byteCount: body.length }, async () => {
-      try {
-        const verdict = await this.#putOnCondition(key, body);
-        if (verdict === "written") return true;
-      } catch (error) {
-        perhapsWritten ||= isUncertain(error);
-        throw error;
-      }
-      // It exists. An earlier attempt of ours, whose answer was lost, may have put it there.
-      return perhapsWritten && (await this.#holds(key, body));
-    });
+    assertKey(key);
+    return await this.#fence.putIfAbsent(key, body);
   }
 
   async get(key: string, options: { maxBytes: number }): Promise<Uint8Array | undefined> {
@@ -68,7 +94,7 @@ class S3Store implements Store {
     const { maxBytes } = options;
     const refuse = (sizeBytes: number) => tooLarge(this.#calls.place(key), sizeBytes, maxBytes);
     const answer = await this.#calls.find({ action: "read", key, byteCount: maxBytes }, () =>
-      this.#requests.get(key, { bytesMax: maxBytes, refuse }),
+      this.#requests.get(key, { bytesMax: maxBytes, refuse, versionId: this.#versionOf(key) }),
     );
     return answer?.bytes;
   }
@@ -88,7 +114,7 @@ class S3Store implements Store {
     assertKey(key);
     return await this.#calls.find({ action: "read", key }, async () => {
       try {
-        return await this.#requests.head(key);
+        return await this.#requests.head(key, this.#versionOf(key));
       } catch (error) {
         if (!isAnswer(error, 403) && !isAnswer(error, 404) && !isAnswer(error, 400)) throw error;
         // The answer to HEAD has no body, so it cannot tell "no such key" from "no such bucket",
@@ -100,94 +126,116 @@ class S3Store implements Store {
 
   async *list(prefix: string): AsyncGenerator<StoredObject> {
     assertPrefix(prefix);
-    let token: string | undefined;
     let previous = "";
+    for await (const object of await this.#listed(prefix)) {
+      // Names that are no keys are not ours: folder markers of other tools, for example.
+      if (!isKey(object.key)) continue;
+      if (compareKeys(previous, object.key) >= 0) {
+        throw outOfOrder(this.#calls.place(prefix), object.key);
+      }
+      previous = object.key;
+      yield object;
+    }
+  }
+
+  async #listed(prefix: string): Promise<AsyncIterable<StoredObject>> {
+    const isVersioned = (await this.#versions.areKept()) === true;
+    const groups = isVersioned ? await this.#versions.list(prefix) : undefined;
+    return groups ? this.#listFirsts(groups) : this.#listPlain(prefix);
+  }
+
+  async *#listPlain(prefix: string): AsyncGenerator<StoredObject> {
+    let token: string | undefined;
     do {
       const page: ListPage = await this.#calls.try({ action: "list", key: prefix }, () =>
         this.#requests.list(prefix, token),
       );
-      // Names that are no keys are not ours: folder markers of other tools, for example.
-      for (const object of page.objects.filter(({ key }) => isKey(key))) {
-        if (compareKeys(previous, object.key) >= 0)
-          throw outOfOrder(this.#calls.place(prefix), object.key);
-        previous = object.key;
-        yield object;
-      }
+      yield* page.objects;
       token = page.next;
     } while (token !== undefined);
   }
 
+  async *#listFirsts(groups: AsyncIterable<KeyVersions>): AsyncGenerator<StoredObject> {
+    for await (const group of groups) {
+      const object = objectOf(group);
+      const first = firstVersion(group.versions);
+      if (first === undefined || first.isLatest) this.#firsts.delete(group.key);
+      else this.#firsts.set(group.key, first.versionId);
+      if (object) yield object;
+    }
+  }
+
   async delete(key: string): Promise<void> {
     assertKey(key);
-    await this.#calls.find({ action: "remove", key }, () => this.#requests.delete(key));
+    // The only version leaves nothing behind when it goes; a marker would stay with it.
+    const own = this.#fence.versionIds.get(key);
+    this.#fence.versionIds.delete(key);
+    await this.#calls.find({ action: "remove", key }, async () => {
+      try {
+        return await this.#requests.delete(key, own);
+      } catch (error) {
+        if (own === undefined || !isAnswer(error, 403)) throw error;
+        return await this.#requests.delete(key);
+      }
+    });
   }
 
   async erase(keys: Keys, options: EraseOptions = {}): Promise<void> {
     await this.#eraser.erase(keys, options);
   }
 
-  async probe(): Promise<StoreProbe> {
-    const versions: (string | undefined)[] = [];
-    return await runProbe({
-      put: async (key, body) => {
-        const put = () => this.#requests.put({ key, body, ifAbsent: false });
-        versions.push(await this.#calls.try({ action: "write", key }, put));
-      },
-      get: (key) => this.get(key, { maxBytes: 4096 }),
-      putOverExisting: async (key, body) =>
-        await this.#calls.try({ action: "write", key }, () =>
-          this.#overwriteOnCondition(key, body, versions),
-        ),
-      // In a bucket that keeps versions a plain delete would leave all of them behind.
-      delete: async (key) => {
-        for (const version of versions) {
-          const remove = () => this.#requests.delete(key, version);
-          await this.#calls.find({ action: "remove", key }, remove);
-        }
-      },
+  async extendRetention(key: string, lock: { mode: LockMode; until: Date }): Promise<void> {
+    assertKey(key);
+    await this.#calls.try({ action: "lock", key }, async () => {
+      const held = await this.#bucket.lockOf(key, this.#versionOf(key));
+      if (held?.until !== undefined && held.until >= lock.until) return;
+      await this.#retain(key, lock);
     });
   }
 
+  async probe(): Promise<StoreProbe> {
+    const parts = { requests: this.#requests, bucket: this.#bucket, calls: this.#calls };
+    const get = (key: string) => this.get(key, { maxBytes: 4096 });
+    return await new S3Probe({ ...parts, versions: this.#versions, get }).run();
+  }
+
   async close(): Promise<void> {
-    this.#requests.close();
+    this.#connection.client.destroy();
   }
 
-  async #putOnCondition(key: string, body: Uint8Array): Promise<"written" | "exists"> {
+  async #retain(key: string, lock: { mode: LockMode; until: Date }): Promise<void> {
     try {
-      await this.#requests.put({ key, body, ifAbsent: !this.#conditionRefused });
-      return "written";
+      await this.#bucket.retain(key, lock, this.#versionOf(key));
     } catch (error) {
-      if (isAnswer(error, 412)) return "exists";
-      if (!isAnswer(error, 501) || this.#conditionRefused) throw error;
+      if (!isAnswer(error, 400) && !isAnswer(error, 501)) throw error;
+      throw new IbackupError("UNSUPPORTED", `Cannot lock "${this.#calls.place(key)}"`, {
+        why: "the bucket locks no objects",
+        fix: "make a bucket with object lock: most servers cannot add it later",
+      });
     }
-    this.#conditionRefused = true;
-    await this.#requests.put({ key, body, ifAbsent: false });
-    return "written";
   }
 
-  async #overwriteOnCondition(
+  /** The version that counts, where it is known; undefined: the newest will do. */
+  #versionOf(key: string): string | undefined {
+    return this.#firsts.get(key) ?? this.#fence.versionIds.get(key);
+  }
+
+  async #holds(key: string, body: Uint8Array, versionId?: string): Promise<boolean> {
+    const range = { offset: 0, length: body.length + 1 };
+    const answer = await this.#calls.find({ action: "read", key }, () =>
+      this.#readRange(key, range, versionId),
+    );
+    if (answer?.sizeBytes !== body.length) return false;
+    return answer.bytes.every((byte, index) => byte === body[index]);
+  }
+
+  async #readRange(
     key: string,
-    body: Uint8Array,
-    versions: (string | undefined)[],
-  ): Promise<ConditionalPut> {
+    range: ByteRange,
+    versionId = this.#versionOf(key),
+  ): Promise<Answer> {
     try {
-      versions.push(await this.#requests.put({ key, body, ifAbsent: true }));
-      return "ignored";
-    } catch (error) {
-      if (isAnswer(error, 412)) return "honoured";
-      if (isAnswer(error, 501)) return "unsupported";
-      throw error;
-    }
-  }
-
-  async #holds(key: string, body: Uint8Array): Promise<boolean> {
-    const { bytes, sizeBytes } = await this.#readRange(key, { offset: 0, length: body.length + 1 });
-    return sizeBytes === body.length && bytes.every((byte, index) => byte === body[index]);
-  }
-
-  async #readRange(key: string, range: ByteRange): Promise<Answer> {
-    try {
-      return await this.#requests.get(key, { range, bytesMax: range.length });
+      return await this.#requests.get(key, { range, bytesMax: range.length, versionId });
     } catch (error) {
       // The object is there, and ends before the range begins.
       if (isAnswer(error, 416)) return { bytes: new Uint8Array(), sizeBytes: 0 };

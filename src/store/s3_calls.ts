@@ -1,15 +1,16 @@
+import { Pace } from "./pace.ts";
 import { type RetryClock, retry } from "./retry.ts";
 import { timeLimitMs } from "./s3_client.ts";
-import { isAnswer, isTransient, s3Error } from "./s3_errors.ts";
+import { askedPauseMs, isAnswer, isTransient, s3Error } from "./s3_errors.ts";
 import type { S3Location } from "./s3_url.ts";
 
 const RETRY_PAUSES = { firstPauseMs: 200, pauseMsMax: 10_000 };
 /** For all pauses of one call together. */
-const PAUSES_MS_MAX = 15_000;
+const PAUSES_MS_MAX = 30_000;
 
 /** What a call is for: its bounds, and what is said when it fails. */
 export interface Call {
-  action: "read" | "write" | "list" | "remove";
+  action: "read" | "write" | "list" | "remove" | "lock";
   key: string;
   /** How much there is to move, at most. */
   byteCount?: number;
@@ -22,11 +23,13 @@ export class S3Calls {
   readonly url: string;
   readonly #location: S3Location;
   readonly #clock: RetryClock;
+  readonly #pace: Pace;
 
   constructor(location: S3Location, clock: RetryClock) {
     this.url = `s3://${location.bucket}/${location.prefix}`.replace(/\/$/, "");
     this.#location = location;
     this.#clock = clock;
+    this.#pace = new Pace(clock);
   }
 
   place(key: string): string {
@@ -40,8 +43,9 @@ export class S3Calls {
     const totalMs = 2 * timeLimitMs(timeoutMs, call.byteCount ?? 0) + PAUSES_MS_MAX;
     const policy = { ...RETRY_PAUSES, attempts, totalMs };
     const { signal } = call;
+    const shared = { clock: this.#clock, pace: this.#pace, isTransient, askedPauseMs };
     try {
-      return await retry(work, { policy, clock: this.#clock, isTransient, signal });
+      return await retry(work, { policy, signal, ...shared });
     } catch (error) {
       if (signal?.aborted && error === signal.reason) throw error;
       throw s3Error(`Cannot ${call.action} "${this.place(call.key)}"`, error);

@@ -16,7 +16,7 @@ const REGION_ELSEWHERE = "us-east-1";
  * One attempt each: the one retry policy is in `retry.ts`. Checksums of the newer kind only on
  * AWS: other servers refuse or ignore them, so a put carries Content-MD5, which all of them check.
  */
-export function createS3Client(location: S3Location): S3Client {
+function createS3Client(location: S3Location): S3Client {
   const config: S3ClientConfig = {
     forcePathStyle: location.pathStyle,
     maxAttempts: 1,
@@ -45,7 +45,7 @@ function sendMd5(client: S3Client): void {
       for (const name of Object.keys(headers)) {
         if (/^x-amz-(sdk-)?checksum-/.test(name)) delete headers[name];
       }
-      headers["content-md5"] = createHash("md5").update(body).digest("base64");
+      headers["content-md5"] ??= createHash("md5").update(body).digest("base64");
       return next(args);
     },
     // After whatever else puts a checksum there, before the signature.
@@ -85,4 +85,29 @@ function rejectedOn(signal: AbortSignal): Promise<never> {
   return new Promise((_resolve, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
+}
+
+/** A client, and what every request to one bucket has in common. */
+export class S3Connection {
+  readonly client: S3Client;
+  readonly location: S3Location;
+
+  constructor(location: S3Location) {
+    this.location = location;
+    this.client = createS3Client(location);
+  }
+
+  /** Within the time limit of a request that moves no bytes to speak of. */
+  send<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return withTimeLimit({ milliseconds: this.limitMs(0) }, work);
+  }
+
+  limitMs(byteCount: number): number {
+    return timeLimitMs(this.location.timeoutMs, byteCount);
+  }
+
+  target(key: string, versionId?: string): { Bucket: string; Key: string; VersionId?: string } {
+    const target = { Bucket: this.location.bucket, Key: this.location.prefix + key };
+    return versionId === undefined ? target : { ...target, VersionId: versionId };
+  }
 }

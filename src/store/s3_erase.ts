@@ -1,9 +1,11 @@
 import { forEachConcurrently } from "../core/pool.ts";
 import { IbackupError } from "../errors.ts";
 import { assertKey } from "./key.ts";
+import type { ObjectLock, Refusal, S3BucketRequests, Target } from "./s3_bucket_requests.ts";
 import type { S3Calls } from "./s3_calls.ts";
-import { isAnswer, s3Error } from "./s3_errors.ts";
-import type { ObjectLock, ObjectVersion, Refusal, S3Requests, Target } from "./s3_requests.ts";
+import { isAnswer, isRefusal, s3Error } from "./s3_errors.ts";
+import type { S3Requests } from "./s3_requests.ts";
+import type { S3Versions } from "./s3_versions.ts";
 import type { EraseOptions, Keys, LockedObject } from "./store.ts";
 
 /** As many as S3 takes in one request. */
@@ -13,15 +15,22 @@ const REQUESTS_IN_FLIGHT = 8;
 /** Removes objects for good. */
 export class S3Eraser {
   readonly #requests: S3Requests;
+  readonly #bucket: S3BucketRequests;
   readonly #calls: S3Calls;
-  /** Undefined until the bucket was asked. "perhaps": it does not tell. */
-  #keepsVersions: Promise<boolean | "perhaps"> | undefined;
+  readonly #versions: S3Versions;
   /** Set once the server has refused to remove many with one request. */
   #oneByOne = false;
 
-  constructor(requests: S3Requests, calls: S3Calls) {
-    this.#requests = requests;
-    this.#calls = calls;
+  constructor(parts: {
+    requests: S3Requests;
+    bucket: S3BucketRequests;
+    calls: S3Calls;
+    versions: S3Versions;
+  }) {
+    this.#requests = parts.requests;
+    this.#bucket = parts.bucket;
+    this.#calls = parts.calls;
+    this.#versions = parts.versions;
   }
 
   async erase(keys: Keys, options: EraseOptions): Promise<void> {
@@ -52,54 +61,18 @@ export class S3Eraser {
     }
   }
 
-  async #targetsOf(
-    keys: readonly string[],
-  ): Promise<{ versions: Target[]; markers: ObjectVersion[] }> {
-    if ((await this.#asksForVersions()) === false) {
+  async #targetsOf(keys: readonly string[]): Promise<{ versions: Target[]; markers: Target[] }> {
+    if ((await this.#versions.areKept()) === false) {
       return { versions: keys.map((key) => ({ key })), markers: [] };
     }
     const versions: Target[] = [];
-    const markers: ObjectVersion[] = [];
+    const markers: Target[] = [];
     await forEachConcurrently(keys, REQUESTS_IN_FLIGHT, async (key) => {
-      for (const version of await this.#versionsOf(key)) {
-        if (version.isMarker) markers.push(version);
-        else versions.push(version);
-      }
+      const found = await this.#versions.of(key);
+      if (found === undefined) versions.push({ key });
+      for (const version of found ?? []) (version.isMarker ? markers : versions).push(version);
     });
     return { versions, markers };
-  }
-
-  async #asksForVersions(): Promise<boolean | "perhaps"> {
-    this.#keepsVersions ??= this.#calls.try({ action: "read", key: "" }, async () => {
-      try {
-        return await this.#requests.keepsVersions();
-      } catch (error) {
-        if (isRefusal(error)) return "perhaps";
-        throw error;
-      }
-    });
-    return await this.#keepsVersions;
-  }
-
-  /** Of exactly this key. Where the bucket shows none: the object itself. */
-  async #versionsOf(key: string): Promise<(ObjectVersion | (Target & { isMarker: false }))[]> {
-    const found: ObjectVersion[] = [];
-    let from: { key: string; versionId: string | undefined } | undefined;
-    do {
-      const page = await this.#calls.try({ action: "list", key }, async () => {
-        try {
-          return await this.#requests.listVersions(key, from);
-        } catch (error) {
-          if ((await this.#keepsVersions) === "perhaps" && isRefusal(error)) return undefined;
-          throw error;
-        }
-      });
-      if (page === undefined) return [{ key, isMarker: false }];
-      found.push(...page.versions.filter((version) => version.key === key));
-      // Keys that begin with this one come after it.
-      from = page.next?.key === key ? page.next : undefined;
-    } while (from !== undefined);
-    return found;
   }
 
   async #remove(targets: readonly Target[]): Promise<Refusal[]> {
@@ -120,10 +93,11 @@ export class S3Eraser {
     const key = batch[0]?.key ?? "";
     return await this.#calls.try({ action: "remove", key }, async () => {
       try {
-        return await this.#requests.deleteMany(batch);
+        return await this.#bucket.deleteMany(batch);
       } catch (error) {
-        // Some servers do not know this request, or want a checksum that others refuse.
-        if (!isAnswer(error, 501) && !isAnswer(error, 405) && !isAnswer(error, 400)) throw error;
+        // Some servers do not know this request, want a checksum that others refuse, or need a right
+        // to the whole bucket for it.
+        if (!isRefusal(error)) throw error;
         this.#oneByOne = true;
         return [];
       }
@@ -147,7 +121,7 @@ export class S3Eraser {
   async #explain(refusal: Refusal): Promise<LockedObject> {
     const { key, versionId } = refusal;
     const lock = await this.#calls
-      .find({ action: "read", key }, () => this.#requests.lockOf(key, versionId))
+      .find({ action: "read", key }, () => this.#bucket.lockOf(key, versionId))
       .catch((error: unknown) => {
         // Whoever may not read cannot look; what the removal said is worth more.
         if (error instanceof IbackupError && error.code === "STORE_DENIED") return undefined;
@@ -160,10 +134,6 @@ export class S3Eraser {
   #error({ key, error }: Refusal): unknown {
     return s3Error(`Cannot remove "${this.#calls.place(key)}"`, error);
   }
-}
-
-function isRefusal(error: unknown): boolean {
-  return [400, 403, 405, 501].some((status) => isAnswer(error, status));
 }
 
 function lockedObject(place: string, lock: ObjectLock): IbackupError {

@@ -27,6 +27,8 @@ const TRANSIENT_NAMES = new Set([
   "ThrottlingException",
   "XAmzContentSHA256Mismatch",
 ]);
+/** Longer is not waited for a server, whatever it asks. */
+const PAUSE_MS_MAX = 30_000;
 const TRANSIENT_STATUSES = new Set([408, 429, 500, 502, 503, 504]);
 
 const FULL_NAMES = new Set([
@@ -71,6 +73,16 @@ export function isTransient(error: unknown): boolean {
   return TRANSIENT_NAMES.has(name) || TRANSIENT_STATUSES.has(status);
 }
 
+/** What a server that is overloaded asks for: at most half a minute, and no time at all if it says none. */
+export function askedPauseMs(error: unknown): number | undefined {
+  const { name, status } = serverErrorOf(error);
+  if (status !== 503 && status !== 429 && name !== "SlowDown") return undefined;
+  const headers = (error as { $response?: { headers?: Record<string, string> } }).$response
+    ?.headers;
+  const seconds = Number(headers?.["retry-after"] ?? 0);
+  return Number.isFinite(seconds) ? Math.min(PAUSE_MS_MAX, seconds * 1000) : 0;
+}
+
 /** Whether the server may have done what was asked although the answer says nothing of it. */
 export function isUncertain(error: unknown): boolean {
   const { status } = serverErrorOf(error);
@@ -81,6 +93,11 @@ export function isUncertain(error: unknown): boolean {
 export function isAnswer(error: unknown, nameOrStatus: string | number): boolean {
   const { name, status } = serverErrorOf(error);
   return status !== undefined && (name === nameOrStatus || status === nameOrStatus);
+}
+
+/** The server does not know the request, or does not allow it: no use in trying again. */
+export function isRefusal(error: unknown): boolean {
+  return [400, 403, 405, 501].some((status) => isAnswer(error, status));
 }
 
 /**

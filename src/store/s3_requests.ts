@@ -1,20 +1,19 @@
-import type { Readable } from "node:stream";
+import { createHash } from "node:crypto";
+import { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
-  DeleteObjectsCommand,
-  GetBucketVersioningCommand,
   GetObjectCommand,
   type GetObjectCommandOutput,
   HeadObjectCommand,
   ListObjectsV2Command,
-  ListObjectVersionsCommand,
   PutObjectCommand,
-  type S3Client,
 } from "@aws-sdk/client-s3";
-import { createS3Client, timeLimitMs, withTimeLimit } from "./s3_client.ts";
-import { BadAnswer, isTransient } from "./s3_errors.ts";
-import type { S3Location } from "./s3_url.ts";
-import type { ByteRange, StoredObject } from "./store.ts";
+import { rulesFor, type StoreSettings } from "../core/store_settings.ts";
+import { Bandwidth } from "./bandwidth.ts";
+import { type S3Connection, withTimeLimit } from "./s3_client.ts";
+import { BadAnswer } from "./s3_errors.ts";
+import { checksumOf, rulesOf, signPayload } from "./s3_put.ts";
+import { type ByteRange, PARALLEL_UPLOADS, type StoredObject } from "./store.ts";
 
 /** What an object read says about itself. */
 export interface Answer {
@@ -28,6 +27,8 @@ export interface PutRequest {
   body: Uint8Array;
   ifAbsent: boolean;
   signal?: AbortSignal | undefined;
+  /** SHA-256 of the body, in hexadecimal, where it is known already: the server checks it. */
+  sha256?: string | undefined;
 }
 
 export interface ListPage {
@@ -36,61 +37,40 @@ export interface ListPage {
   next: string | undefined;
 }
 
-/** What is to be removed: the object, or one version of it. */
-export interface Target {
-  key: string;
-  versionId?: string | undefined;
-}
-
-export interface ObjectVersion extends Required<Target> {
-  versionId: string;
-  /** It holds nothing, and hides what is older. */
-  isMarker: boolean;
-}
-
-export interface VersionPage {
-  /** Ascending by key; those of a key, newest first, but markers after the others. */
-  versions: ObjectVersion[];
-  /** Where the next page begins; undefined after the last. */
-  next: { key: string; versionId: string | undefined } | undefined;
-}
-
-export interface ObjectLock {
-  /** For people. */
-  mode: string;
-  until: Date | undefined;
-}
-
-/** Something that the server would not remove. */
-export interface Refusal extends Target {
-  /** As the SDK would have thrown it. */
-  error: unknown;
-}
-
 /**
  * The requests that ibackup makes of a bucket: one attempt each, with a time limit, and with
  * answers held against what was asked. Throws the SDK's errors and BadAnswer.
  */
 export class S3Requests {
-  readonly #client: S3Client;
-  readonly #location: S3Location;
+  readonly #connection: S3Connection;
+  readonly #settings: StoreSettings;
+  readonly #bandwidth: Bandwidth | undefined;
 
-  constructor(location: S3Location) {
-    this.#location = location;
-    this.#client = createS3Client(location);
+  constructor(connection: S3Connection, settings: StoreSettings = {}) {
+    this.#connection = connection;
+    this.#settings = settings;
+    const { uploadBytesPerSecond } = settings;
+    if (uploadBytesPerSecond !== undefined) this.#bandwidth = new Bandwidth(uploadBytesPerSecond);
   }
 
   /** @returns The version that was made, in a bucket that keeps versions. */
-  async put({ key, body, ifAbsent, signal }: PutRequest): Promise<string | undefined> {
+  async put({ key, body, ifAbsent, signal, sha256 }: PutRequest): Promise<string | undefined> {
+    const digest = sha256 ?? createHash("sha256").update(body).digest("hex");
     const command = new PutObjectCommand({
-      ...this.#target(key),
-      Body: body,
+      ...this.#connection.target(key),
+      ...checksumOf(this.#connection.location, body, digest),
+      ...rulesOf(rulesFor(key, this.#settings, new Date())),
+      Body: this.#bandwidth ? Readable.from(this.#bandwidth.pass(body, signal)) : body,
       ContentLength: body.length,
       ...(ifAbsent ? { IfNoneMatch: "*" } : {}),
     });
-    const limit = { milliseconds: this.#limitMs(body.length), signal };
+    signPayload(command, digest);
+    const limit = {
+      milliseconds: this.#connection.limitMs(body.length) + this.#paceMs(body.length),
+      signal,
+    };
     const answer = await withTimeLimit(limit, (abortSignal) =>
-      this.#client.send(command, { abortSignal }),
+      this.#connection.client.send(command, { abortSignal }),
     );
     return answer.VersionId;
   }
@@ -101,48 +81,63 @@ export class S3Requests {
    */
   async get(
     key: string,
-    what: { range?: ByteRange; bytesMax: number; refuse?: (sizeBytes: number) => Error },
+    what: {
+      range?: ByteRange;
+      bytesMax: number;
+      refuse?: (sizeBytes: number) => Error;
+      versionId?: string | undefined;
+    },
   ): Promise<Answer> {
     const { range, bytesMax, refuse } = what;
     const rangeHeader = range && `bytes=${range.offset}-${range.offset + range.length - 1}`;
     const command = new GetObjectCommand({
-      ...this.#target(key),
+      ...this.#connection.target(key, what.versionId),
       ...(rangeHeader === undefined ? {} : { Range: rangeHeader }),
     });
-    return await withTimeLimit({ milliseconds: this.#limitMs(bytesMax) }, async (abortSignal) => {
-      const answer = await this.#client.send(command, { abortSignal });
-      const expected = expectedOf(answer, range);
-      if (expected.length > bytesMax) {
-        discard(answer);
-        throw refuse?.(expected.sizeBytes) ?? new BadAnswer("the answer is longer than was asked");
-      }
-      abortSignal.addEventListener("abort", () => discard(answer), { once: true });
-      return { bytes: await readBody(answer, expected.length), sizeBytes: expected.sizeBytes };
-    });
+    return await withTimeLimit(
+      { milliseconds: this.#connection.limitMs(bytesMax) },
+      async (abortSignal) => {
+        const answer = await this.#connection.client.send(command, { abortSignal });
+        const expected = expectedOf(answer, range);
+        if (expected.length > bytesMax) {
+          discard(answer);
+          throw (
+            refuse?.(expected.sizeBytes) ?? new BadAnswer("the answer is longer than was asked")
+          );
+        }
+        abortSignal.addEventListener("abort", () => discard(answer), { once: true });
+        return { bytes: await readBody(answer, expected.length), sizeBytes: expected.sizeBytes };
+      },
+    );
   }
 
   /** Size in bytes. */
-  async head(key: string): Promise<number> {
-    const command = new HeadObjectCommand(this.#target(key));
-    const answer = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
+  async head(key: string, versionId?: string): Promise<number> {
+    const command = new HeadObjectCommand(this.#connection.target(key, versionId));
+    const answer = await this.#connection.send((abortSignal) =>
+      this.#connection.client.send(command, { abortSignal }),
+    );
     if (answer.ContentLength === undefined) throw new BadAnswer("the answer has no size");
     return answer.ContentLength;
   }
 
   async delete(key: string, versionId?: string): Promise<void> {
-    const version = versionId === undefined ? {} : { VersionId: versionId };
-    const command = new DeleteObjectCommand({ ...this.#target(key), ...version });
-    await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
+    const command = new DeleteObjectCommand(this.#connection.target(key, versionId));
+    await this.#connection.send((abortSignal) =>
+      this.#connection.client.send(command, { abortSignal }),
+    );
   }
 
   async list(prefix: string, from: string | undefined): Promise<ListPage> {
-    const { bucket, prefix: start } = this.#location;
+    const { bucket, prefix: start } = this.#connection.location;
     const command = new ListObjectsV2Command({
       Bucket: bucket,
       Prefix: start + prefix,
       ...(from === undefined ? {} : { ContinuationToken: from }),
     });
-    const page = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
+    const page = await this.#connection.send((abortSignal) =>
+      this.#connection.client.send(command, { abortSignal }),
+    );
     const objects = (page.Contents ?? []).map(({ Key = "", Size, LastModified }) => {
       if (!Key.startsWith(start + prefix) || Size === undefined || LastModified === undefined) {
         throw new BadAnswer("the list holds what was not asked, or does not say what was");
@@ -156,88 +151,11 @@ export class S3Requests {
     return { objects, next: page.IsTruncated === true ? page.NextContinuationToken : undefined };
   }
 
-  /** Whether the bucket keeps versions, or has kept some. */
-  async keepsVersions(): Promise<boolean> {
-    const command = new GetBucketVersioningCommand({ Bucket: this.#location.bucket });
-    const answer = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
-    return answer.Status !== undefined;
-  }
-
-  async listVersions(prefix: string, from: VersionPage["next"]): Promise<VersionPage> {
-    const { bucket, prefix: start } = this.#location;
-    const command = new ListObjectVersionsCommand({
-      Bucket: bucket,
-      Prefix: start + prefix,
-      ...(from && { KeyMarker: start + from.key, VersionIdMarker: from.versionId }),
-    });
-    const page = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
-    const read = ({ Key = "", VersionId = "" }, isMarker: boolean): ObjectVersion => {
-      if (!Key.startsWith(start + prefix) || VersionId === "") {
-        throw new BadAnswer("the list of versions holds what was not asked");
-      }
-      return { key: Key.slice(start.length), versionId: VersionId, isMarker };
-    };
-    const versions = [
-      ...(page.Versions ?? []).map((one) => read(one, false)),
-      ...(page.DeleteMarkers ?? []).map((one) => read(one, true)),
-    ];
-    if (page.IsTruncated !== true) return { versions, next: undefined };
-    if (page.NextKeyMarker === undefined) {
-      throw new BadAnswer("the list of versions breaks off without saying where to go on");
-    }
-    const key = page.NextKeyMarker.slice(start.length);
-    return { versions, next: { key, versionId: page.NextVersionIdMarker } };
-  }
-
-  /** Removes up to 1,000. @returns What was refused for good. */
-  async deleteMany(targets: readonly Target[]): Promise<Refusal[]> {
-    const { bucket, prefix: start } = this.#location;
-    const command = new DeleteObjectsCommand({
-      Bucket: bucket,
-      Delete: {
-        Quiet: true,
-        Objects: targets.map(({ key, versionId }) => ({ Key: start + key, VersionId: versionId })),
-      },
-    });
-    const answer = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
-    const refusals = (answer.Errors ?? []).map(({ Key = "", VersionId, Code = "", Message }) => {
-      const error = Object.assign(new Error(Message ?? Code), {
-        name: Code,
-        $metadata: { httpStatusCode: Code === "InternalError" || Code === "SlowDown" ? 503 : 403 },
-      });
-      return { key: Key.slice(start.length), versionId: VersionId, error };
-    });
-    const lasting = refusals.filter(({ error }) => !/^NoSuch(Key|Version)$/.test(error.name));
-    const passing = lasting.find(({ error }) => isTransient(error));
-    if (passing) throw passing.error;
-    return lasting;
-  }
-
-  /** What keeps an object from being removed, if anything does. */
-  async lockOf(key: string, versionId?: string): Promise<ObjectLock | undefined> {
-    const version = versionId === undefined ? {} : { VersionId: versionId };
-    const command = new HeadObjectCommand({ ...this.#target(key), ...version });
-    const answer = await this.#send((abortSignal) => this.#client.send(command, { abortSignal }));
-    const until = answer.ObjectLockRetainUntilDate;
-    if (answer.ObjectLockLegalHoldStatus === "ON") return { mode: "legal hold", until: undefined };
-    if (until === undefined) return undefined;
-    return { mode: `${answer.ObjectLockMode?.toLowerCase()} retention`, until };
-  }
-
-  close(): void {
-    this.#client.destroy();
-  }
-
-  #send<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return withTimeLimit({ milliseconds: this.#limitMs(0) }, work);
-  }
-
-  #limitMs(byteCount: number): number {
-    return timeLimitMs(this.#location.timeoutMs, byteCount);
-  }
-
-  #target(key: string): { Bucket: string; Key: string } {
-    return { Bucket: this.#location.bucket, Key: this.#location.prefix + key };
+  /** How long the limit of bandwidth may make the uploads wait for one another. */
+  #paceMs(byteCount: number): number {
+    const rate = this.#bandwidth?.bytesPerSecond;
+    const { parallelUploads = PARALLEL_UPLOADS } = this.#settings;
+    return rate === undefined ? 0 : (byteCount * (parallelUploads + 1) * 1000) / rate;
   }
 }
 

@@ -17,8 +17,8 @@ export interface S3Location {
 
 const PARAMETERS = ["endpoint", "region", "path-style", "timeout", "attempts"];
 const TIMEOUT_MS = 30_000;
-/** With the pauses of `RETRY_PAUSES` this outlasts a gateway that restarts, by about 10 seconds. */
-const ATTEMPTS = 7;
+/** With the pauses of `RETRY_PAUSES` this outlasts a gateway that restarts, mostly by 10 seconds. */
+const ATTEMPTS = 9;
 const EXAMPLE =
   "write `s3://bucket/prefix?endpoint=https://host:port&region=R&path-style=true`, in which all parameters may be left out";
 
@@ -32,7 +32,7 @@ const PREFIX_PART = /^[A-Za-z0-9_!*'()=-][A-Za-z0-9._!*'()=-]*$/;
  * - `path-style`: `true` or `false`: bucket in the path, or in the host name. Default: true where
  *   there is an `endpoint`, and it is not one of AWS
  * - `timeout`: such as `30s` or `500ms`: longest wait for an answer (30s)
- * - `attempts`: of each call (7)
+ * - `attempts`: of each call (9)
  *
  * Throws USAGE, which never repeats a value that could be a credential.
  */

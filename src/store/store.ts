@@ -1,3 +1,4 @@
+import type { LockMode } from "../core/store_settings.ts";
 import type { IbackupError } from "../errors.ts";
 
 /**
@@ -11,11 +12,14 @@ export interface Store {
   /** For messages: `file:///backup` or `s3://bucket/prefix`. Holds no secret. */
   readonly url: string;
 
+  /** How many objects may be on their way at one time. Default `PARALLEL_UPLOADS`. */
+  readonly parallelUploads?: number | undefined;
+
   /**
    * Stores a whole object, durably before it resolves; a reader sees all of it or nothing.
    * Objects are written once: putting the same key again must carry the same bytes.
    */
-  put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void>;
+  put(key: string, body: Uint8Array, options?: PutOptions): Promise<void>;
 
   /**
    * Like `put`, but only where no object of that key exists.
@@ -53,10 +57,28 @@ export interface Store {
    */
   erase(keys: Keys, options?: EraseOptions): Promise<void>;
 
+  /**
+   * Keeps an object from being removed until then; never shortens what it has.
+   * @throws IbackupError UNSUPPORTED where the store locks no objects.
+   */
+  extendRetention(key: string, lock: { mode: LockMode; until: Date }): Promise<void>;
+
   /** What this store honours here, found by trying it. For `doctor`. Leaves nothing behind. */
   probe(): Promise<StoreProbe>;
 
   close(): Promise<void>;
+}
+
+/** Objects on their way at one time, where nobody asks for another number. */
+export const PARALLEL_UPLOADS = 2;
+
+export interface PutOptions {
+  signal?: AbortSignal | undefined;
+  /**
+   * SHA-256 of the body in hexadecimal, from when its bytes were made: the store refuses a body that
+   * has changed since.
+   */
+  sha256?: string | undefined;
 }
 
 export interface ByteRange {
@@ -94,6 +116,14 @@ export interface StoreProbe {
   writable: boolean;
   /** "ignored": the store says yes and overwrites, as some do in versioned buckets. */
   conditionalPut: "honoured" | "ignored" | "unsupported";
+  /**
+   * How two writers are kept apart: by the condition, by the order of versions, by claims, which
+   * rely on the store's clock and lists, or not for certain.
+   */
+  fence: "condition" | "versions" | "claims" | "none";
+  /** Undefined where it does not tell. */
+  versioning: boolean | undefined;
+  objectLock: boolean | undefined;
   /** One sentence for each thing that is wrong. */
   problems: string[];
 }

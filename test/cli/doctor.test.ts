@@ -45,6 +45,7 @@ describe("doctor", () => {
       "hook buffer",
       "store",
       "conditional put",
+      "versions",
       "repository",
     ]);
     expect(findings["hook block"]).toEqual({
@@ -53,7 +54,9 @@ describe("doctor", () => {
       found: "loads with the modern programs, and sees a write to a scratch disk",
       fix: null,
     });
-    expect(findings["conditional put"]?.found).toBe("conditional puts are honoured");
+    expect(findings["conditional put"]?.found).toBe(
+      "conditional puts are honoured and keep two writers apart",
+    );
     expect({ status: ended.status, healthy: jsonOf(ended)["healthy"] }).toEqual({
       status: 0,
       healthy: true,

@@ -56,6 +56,38 @@ describe("loadConfig()", () => {
     });
   });
 
+  test("reads what is asked of the store; the command line goes before it", () => {
+    write(
+      `[store]\nstorage-class = "STANDARD_IA"\nlock-mode = "governance"\nretain = "30d"\nsse = "aws:kms"
+sse-key = "k"\nupload-limit = "10MiB/s"\nparallel-uploads = 8\n[store.tags]\nteam = "ops"`,
+    );
+    const store = {
+      storageClass: "STANDARD_IA",
+      lock: { mode: "governance", retainMs: 30 * 86_400_000 },
+      encryption: { kind: "aws:kms", keyId: "k" },
+      tags: { team: "ops" },
+      uploadBytesPerSecond: 10 * 2 ** 20,
+      parallelUploads: 8,
+    };
+    expect(resolveSettings({ config: file }, {}).store).toEqual(store);
+    const limited = resolveSettings({ config: file, uploadLimit: "1MB/s" }, {}).store;
+    expect(limited).toEqual({ ...store, uploadBytesPerSecond: 1_000_000 });
+  });
+
+  test.each([
+    ['retain = "30d"', /lock-mode and retain go together/],
+    ['lock-mode = "none"', /store.lock-mode/],
+    ['sse-key = "k"', /sse-key goes with/],
+    ['upload-limit = "fast"', /store.upload-limit: must be a rate/],
+    ["parallel-uploads = 0", /store.parallel-uploads/],
+    ['storage-class = "a b"', /store.storage-class/],
+    ["endpoint = 1", /store.endpoint: is not a setting/],
+  ])("refuses [store] with %s", (line, why) => {
+    write(`[store]\n${line}\n`);
+    const error = failure(() => loadConfig(file));
+    expect(error).toMatchObject({ code: "CONFIG", why: expect.stringMatching(why) });
+  });
+
   test("gives nothing where there is no file, and no settings for an empty one", () => {
     expect(loadConfig(file)).toBeUndefined();
     expect(loadConfig(write(""))).toEqual({});
@@ -132,6 +164,7 @@ describe("resolveSettings()", () => {
       secrets: { identityFile: undefined, passphraseFile: undefined },
       passphraseFileGiven: undefined,
       pinnedRecipient: undefined,
+      store: {},
       json: false,
     });
     expect(resolveSettings({ config: file }, environment)).toMatchObject({

@@ -5,11 +5,27 @@ import {
   formatCount,
   formatDuration,
   formatInstant,
+  parseByteRate,
   parseDuration,
   parseInstant,
   parseShortDuration,
 } from "../../src/core/units.ts";
 import { IbackupError } from "../../src/errors.ts";
+
+describe("parseByteRate()", () => {
+  test.each([
+    ["10MiB/s", 10 * 2 ** 20],
+    ["10 MB/s", 10_000_000],
+    ["1.5kB/s", 1500],
+    ["1.5KiB/s", 1536],
+    ["512B/s", 512],
+    ["1GiB/s", 2 ** 30],
+  ])("reads %s", (text, bytes) => expect(parseByteRate(text)).toBe(bytes));
+
+  test.each(["10MiB", "0B/s", "-1MiB/s", "fast", "", "1 XB/s", "1MiB/m"])("refuses %j", (text) => {
+    expect(() => parseByteRate(text)).toThrow(IbackupError);
+  });
+});
 
 describe("formatBytes()", () => {
   test.each([

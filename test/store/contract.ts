@@ -184,6 +184,9 @@ export function describeStoreContract(name: string, open: () => Promise<Store>):
         readable: true,
         writable: true,
         conditionalPut: "honoured",
+        fence: "condition",
+        versioning: false,
+        objectLock: false,
         problems: [],
       });
       expect(await listed(store, "")).toEqual(before);

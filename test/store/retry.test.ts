@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { Pace } from "../../src/store/pace.ts";
 import { type RetryClock, type RetryPolicy, retry } from "../../src/store/retry.ts";
 
 const POLICY: RetryPolicy = { attempts: 7, firstPauseMs: 200, pauseMsMax: 10_000, totalMs: 75_000 };
@@ -35,7 +36,7 @@ describe("retry()", () => {
       return attempt;
     };
     expect(await retry(work, { policy: POLICY, clock, isTransient })).toBe(3);
-    expect(pauses).toEqual([150, 300]);
+    expect(pauses).toEqual([100, 200]);
   });
 
   test("throws what is not transient at once", async () => {
@@ -76,7 +77,7 @@ describe("retry()", () => {
     expect(attempts).toBe(1);
   });
 
-  test("pauses between half and all of a doubling time, within every bound", async () => {
+  test("pauses by chance, up to a time that doubles, within every bound", async () => {
     const policy = fc.record({
       attempts: fc.integer({ min: 1, max: 12 }),
       firstPauseMs: fc.integer({ min: 1, max: 1000 }),
@@ -96,10 +97,42 @@ describe("retry()", () => {
         expect(pauses.reduce((sum, pause) => sum + pause, 0)).toBeLessThanOrEqual(bounds.totalMs);
         for (const [index, pauseMs] of pauses.entries()) {
           const longest = Math.min(bounds.pauseMsMax, bounds.firstPauseMs * 2 ** index);
-          expect(pauseMs).toBeGreaterThanOrEqual(longest / 2);
-          expect(pauseMs).toBeLessThanOrEqual(longest);
+          expect(pauseMs).toBe(random * longest);
         }
       }),
     );
+  });
+
+  test("waits as long as the server asks, and so do the other calls of the store", async () => {
+    const { clock, pauses, state } = manualClock();
+    const pace = new Pace(clock);
+    const askedPauseMs = () => 5000;
+    const options = { policy: POLICY, clock, isTransient, pace, askedPauseMs };
+    const failOnce = async (attempt: number) => {
+      if (attempt === 1) throw new Transient();
+      return state.nowMs;
+    };
+    const failing = retry(failOnce, options);
+    await Promise.resolve();
+    expect(await retry(async () => state.nowMs, options)).toBeGreaterThanOrEqual(5000);
+    expect(await failing).toBeGreaterThanOrEqual(5000);
+    expect(pauses).toContain(5000);
+  });
+
+  test("stops when the calls of a store have retried too often in vain, all together", async () => {
+    const { clock } = manualClock();
+    const pace = new Pace(clock);
+    let attempts = 0;
+    const fail = async () => {
+      attempts += 1;
+      throw new Transient();
+    };
+    const options = { policy: POLICY, clock, isTransient, pace };
+    for (let call = 0; call < 20; call++) await expect(retry(fail, options)).rejects.toThrow();
+    expect(attempts).toBe(20 + 60);
+    await retry(async () => undefined, options);
+    attempts = 0;
+    await expect(retry(fail, options)).rejects.toThrow();
+    expect(attempts).toBe(1 + 2);
   });
 });

@@ -21,6 +21,9 @@ const ABC = new TextEncoder().encode("abc");
 /** HEAD cannot say which thing is missing, so a GET follows it. */
 const ABSENT = [failure(404, "NoSuchKey"), failure(404, "NoSuchKey")];
 const EXISTS = failure(412, "PreconditionFailed");
+const NO_VERSIONS = success("<VersioningConfiguration/>");
+/** Before the first conditional put: nothing is there, no versions, and conditions are honoured. */
+const ASKED = [...ABSENT, NO_VERSIONS, EXISTS];
 
 let fake: FakeS3;
 beforeEach(async () => {
@@ -35,7 +38,7 @@ const clock: RetryClock = { now: () => 0, sleep: async () => {}, random: () => 0
 
 function storeWith(answers: Answer[], parameters: Record<string, string> = {}): Store {
   fake.script.push(...answers);
-  return openS3Store(fake.url({ attempts: "3", ...parameters }), clock);
+  return openS3Store(fake.url({ attempts: "3", ...parameters }), {}, clock);
 }
 
 function methods(): string[] {
@@ -101,44 +104,31 @@ describe("The S3 store puts", () => {
 
 describe("The S3 store puts if absent", () => {
   test("on the condition that there is nothing", async () => {
-    expect(await storeWith([...ABSENT, success()]).putIfAbsent("a", ABC)).toBe(true);
-    expect(fake.seen[2]?.headers["if-none-match"]).toBe("*");
+    expect(await storeWith([...ASKED, success()]).putIfAbsent("a", ABC)).toBe(true);
+    expect(fake.seen[4]?.headers["if-none-match"]).toBe("*");
   });
 
   test("and loses to a writer who was there in between", async () => {
-    expect(await storeWith([...ABSENT, EXISTS]).putIfAbsent("a", ABC)).toBe(false);
+    expect(await storeWith([...ASKED, EXISTS]).putIfAbsent("a", ABC)).toBe(false);
   });
 
   test("again when another conditional write is under way", async () => {
     const conflict = failure(409, "ConditionalRequestConflict");
-    expect(await storeWith([...ABSENT, conflict, success()]).putIfAbsent("a", ABC)).toBe(true);
-    const store = storeWith([...ABSENT, conflict, EXISTS]);
+    expect(await storeWith([...ASKED, conflict, success()]).putIfAbsent("a", ABC)).toBe(true);
+    const store = storeWith([...ASKED, conflict, EXISTS]);
     expect(await store.putIfAbsent("a", ABC)).toBe(false);
   });
 
   test("and knows its own object when the answer to an earlier attempt was lost", async () => {
     const range = { "content-range": "bytes 0-2/3" };
-    const store = storeWith([...ABSENT, dropped, EXISTS, success("abc", range)]);
+    const store = storeWith([...ASKED, dropped, EXISTS, success("abc", range)]);
     expect(await store.putIfAbsent("a", ABC)).toBe(true);
   });
 
   test("and knows another's object when an earlier attempt of its own was lost", async () => {
     const range = { "content-range": "bytes 0-2/3" };
-    const store = storeWith([...ABSENT, dropped, EXISTS, success("xyz", range)]);
+    const store = storeWith([...ASKED, dropped, EXISTS, success("xyz", range)]);
     expect(await store.putIfAbsent("a", ABC)).toBe(false);
-  });
-
-  test("without a condition where the server knows none, and then never asks again", async () => {
-    const refused = failure(501, "NotImplemented");
-    const store = storeWith([...ABSENT, refused, success(), ...ABSENT, success()]);
-    expect(await store.putIfAbsent("a", ABC)).toBe(true);
-    expect(await store.putIfAbsent("b", ABC)).toBe(true);
-    const puts = fake.seen.filter(({ method }) => method === "PUT");
-    expect(puts.map(({ headers }) => headers["if-none-match"])).toEqual([
-      "*",
-      undefined,
-      undefined,
-    ]);
   });
 
   test("not at all where the object exists and the server would ignore the condition", async () => {
@@ -148,23 +138,32 @@ describe("The S3 store puts if absent", () => {
 });
 
 describe("The S3 store probes", () => {
+  const NO_LOCK = failure(404, "ObjectLockConfigurationNotFoundError");
+
   /** Answers of a server that keeps what is put, and meets the condition with `answer`. */
   function probing(answer: Answer): Answer[] {
     const read: Answer = (response, seen) => success(fake.seen[0]?.body)(response, seen);
-    return [success(), read, answer, success(), success()];
+    return [success(), read, answer, NO_VERSIONS, NO_LOCK, success(), success()];
   }
 
   test.each([
-    ["honoured", EXISTS, []],
-    ["ignored", success(), [expect.stringContaining("ignored")]],
-    ["unsupported", failure(501, "NotImplemented"), [expect.stringContaining("not supported")]],
-  ])("that a condition is %s", async (conditionalPut, answer, problems) => {
-    const probe = await storeWith(probing(answer)).probe();
-    expect(probe).toEqual({ readable: true, writable: true, conditionalPut, problems });
+    ["honoured", EXISTS],
+    ["ignored", success()],
+    ["unsupported", failure(501, "NotImplemented")],
+  ])("that a condition is %s", async (conditionalPut, answer) => {
+    expect(await storeWith(probing(answer)).probe()).toEqual({
+      readable: true,
+      writable: true,
+      conditionalPut,
+      fence: conditionalPut === "honoured" ? "condition" : "claims",
+      versioning: false,
+      objectLock: false,
+      problems: [],
+    });
   });
 
   test("a server that gives back something else", async () => {
-    const answers = [success(), success("wrong"), EXISTS, success()];
+    const answers = [success(), success("wrong"), EXISTS, NO_VERSIONS, NO_LOCK, success()];
     const probe = await storeWith(answers).probe();
     expect(probe).toMatchObject({ readable: false, writable: true });
     expect(probe.problems).toHaveLength(1);
@@ -240,20 +239,22 @@ describe("The S3 store lists", () => {
 
   test("page after page, each with its own attempts", async () => {
     const busy = failure(503, "SlowDown");
-    const store = storeWith([page(["a"], "next"), busy, busy, page(["b", "c"])]);
+    const store = storeWith([NO_VERSIONS, page(["a"], "next"), busy, busy, page(["b", "c"])]);
     expect((await listed(store, "")).map(({ key }) => key)).toEqual(["a", "b", "c"]);
     expect(fake.seen.at(-1)?.path).toContain("continuation-token=next");
   });
 
   test("and leaves out what is no key of ibackup", async () => {
-    const store = storeWith([page([".hidden", "a", "folder/", "z z"])]);
+    const store = storeWith([NO_VERSIONS, page([".hidden", "a", "folder/", "z z"])]);
     expect((await listed(store, "")).map(({ key }) => key)).toEqual(["a"]);
   });
 
   test("and refuses a server that lists out of order, or what was not asked", async () => {
-    await expect(listed(storeWith([page(["b", "a"])]), "")).rejects.toMatchObject({ code: "IO" });
+    await expect(listed(storeWith([NO_VERSIONS, page(["b", "a"])]), "")).rejects.toMatchObject({
+      code: "IO",
+    });
     const stranger = page(["other"]);
-    const store = storeWith([stranger, stranger, stranger]);
+    const store = storeWith([NO_VERSIONS, stranger, stranger, stranger]);
     await expect(listed(store, "packs/")).rejects.toMatchObject({ code: "STORE_UNREACHABLE" });
   });
 });

@@ -94,7 +94,7 @@ describe("The S3 store erases", () => {
   const NO_VERSIONS = success("<VersioningConfiguration/>");
   const erase = async (answers: Answer[], keys = ["a", "b"]): Promise<void> => {
     fake.script.push(...answers);
-    await openS3Store(fake.url({ attempts: "3" }), clock).erase(keys);
+    await openS3Store(fake.url({ attempts: "3" }), {}, clock).erase(keys);
   };
   const errors = (...codes: [string, string][]): Answer =>
     success(

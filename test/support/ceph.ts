@@ -8,8 +8,12 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import {
   CreateBucketCommand,
+  GetObjectTaggingCommand,
+  HeadObjectCommand,
+  type HeadObjectCommandOutput,
   ListObjectVersionsCommand,
   type ObjectLockRetentionMode,
+  PutBucketPolicyCommand,
   PutBucketVersioningCommand,
   PutObjectLockConfigurationCommand,
   S3Client,
@@ -33,10 +37,19 @@ export interface Ceph {
   retainByDefault(bucket: string, mode: ObjectLockRetentionMode): Promise<void>;
   /** Keys of all versions of all objects, delete markers included. */
   versions(bucket: string): Promise<string[]>;
+  head(bucket: string, key: string): Promise<HeadObjectCommandOutput>;
+  tags(bucket: string, key: string): Promise<Record<string, string>>;
+  setPolicy(bucket: string, policy: string): Promise<void>;
+  /** Somebody else than the owner of the buckets, who may do nothing yet. */
+  addUser(...nameParts: string[]): { user: string; environment: Record<string, string> };
+  /** Starts the gateway anew. */
+  addStorageClass(name: string): Promise<void>;
   /** `radosgw-admin`; throws when it fails. */
   admin(...words: string[]): string;
   /** SIGKILL. */
   killGateway(): Promise<void>;
+  /** SIGKILL to all of it, and a new start with what its disk kept. */
+  killAndRestart(): Promise<void>;
   startGateway(gatewayArguments?: string): Promise<void>;
   stop(): void;
 }
@@ -56,25 +69,56 @@ export const CEPH_CREDENTIALS = {
 /**
  * Starts a throw-away cluster on free ports, in memory, in about a second, and sets the
  * credentials in the environment of this process. The caller stops it in `afterAll`.
+ *
+ * @param options `onDisk`: bluestore in a folder there, as in production.
  */
-export async function startCeph(): Promise<Ceph> {
-  const { settings, run, stop } = await startOnFreePorts();
+export async function startCeph(options: { onDisk?: string } = {}): Promise<Ceph> {
+  const { settings, run, stop } = await startOnFreePorts(options.onDisk);
   Object.assign(env, CEPH_CREDENTIALS);
   const endpoint = `http://127.0.0.1:${settings.PORT}`;
+  const killGateway = async (): Promise<void> => {
+    // Not waited for in the event loop: the puts of a test go on meanwhile.
+    await execute(SCRIPT, ["kill-gateway"], { env: { ...env, ...settings } });
+  };
+  const startGateway = async (gatewayArguments = ""): Promise<void> => {
+    const RGW_ARGS = gatewayArguments;
+    await execute(SCRIPT, ["start-gateway"], { env: { ...env, ...settings, RGW_ARGS } });
+  };
   return {
     endpoint,
     url: (bucket, parameters = {}) =>
       `s3://${bucket}?${new URLSearchParams({ endpoint, ...parameters })}`,
     ...bucketTools(endpoint),
     admin: (...words) => run("admin", ...words),
-    // Not waited for in the event loop: the puts of a test go on meanwhile.
-    killGateway: async () => {
-      await execute(SCRIPT, ["kill-gateway"], { env: { ...env, ...settings } });
+    addUser: (...nameParts) => {
+      const user = nameParts.join("-");
+      const [accessKey, secretKey] = [`KEYOF${user.toUpperCase()}`, `secretOf${user}0000000000`];
+      const names = [`--uid=${user}`, `--display-name=${user}`];
+      run(
+        "admin",
+        "user",
+        "create",
+        ...names,
+        `--access-key=${accessKey}`,
+        `--secret-key=${secretKey}`,
+      );
+      const environment = { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: secretKey };
+      return { user, environment };
     },
-    startGateway: async (gatewayArguments = "") => {
-      const RGW_ARGS = gatewayArguments;
-      await execute(SCRIPT, ["start-gateway"], { env: { ...env, ...settings, RGW_ARGS } });
+    addStorageClass: async (name) => {
+      const placement = ["--placement-id", "default-placement", "--storage-class", name];
+      run("admin", "zonegroup", "placement", "add", "--rgw-zonegroup", "default", ...placement);
+      const pool = ["--data-pool", `default.rgw.${name.toLowerCase()}.data`];
+      run("admin", "zone", "placement", "add", "--rgw-zone", "default", ...placement, ...pool);
+      await killGateway();
+      await startGateway();
     },
+    killGateway,
+    killAndRestart: async () => {
+      await execute(SCRIPT, ["kill"], { env: { ...env, ...settings } });
+      await execute(SCRIPT, ["start"], { env: { ...env, ...settings, OWNER: "" } });
+    },
+    startGateway,
     stop,
   };
 }
@@ -82,7 +126,10 @@ export async function startCeph(): Promise<Ceph> {
 /** What ibackup itself never does: make buckets, and look at old versions. */
 function bucketTools(
   endpoint: string,
-): Pick<Ceph, "createBucket" | "keepVersions" | "retainByDefault" | "versions"> {
+): Pick<
+  Ceph,
+  "createBucket" | "keepVersions" | "retainByDefault" | "versions" | "head" | "tags" | "setPolicy"
+> {
   const credentials = { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY };
   const client = new S3Client({
     endpoint,
@@ -109,6 +156,14 @@ function bucketTools(
       const command = { Bucket: bucket, ObjectLockConfiguration };
       await client.send(new PutObjectLockConfigurationCommand(command));
     },
+    head: (bucket, key) => client.send(new HeadObjectCommand({ Bucket: bucket, Key: key })),
+    async tags(bucket, key) {
+      const answer = await client.send(new GetObjectTaggingCommand({ Bucket: bucket, Key: key }));
+      return Object.fromEntries((answer.TagSet ?? []).map(({ Key, Value }) => [Key, Value]));
+    },
+    async setPolicy(bucket, policy) {
+      await client.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy: policy }));
+    },
     async versions(bucket) {
       const page = await client.send(new ListObjectVersionsCommand({ Bucket: bucket }));
       return [...(page.Versions ?? []), ...(page.DeleteMarkers ?? [])].map(({ Key }) => Key ?? "");
@@ -129,8 +184,8 @@ function runScript(words: string[], settings: Record<string, string>): string {
 }
 
 /** Another process may take a port between our look and the start: then others are tried. */
-async function startOnFreePorts(attempt = 1) {
-  const folder = mkdtempSync("/dev/shm/ibackup-ceph-");
+async function startOnFreePorts(onDisk: string | undefined, attempt = 1) {
+  const folder = mkdtempSync(join(onDisk ?? "/dev/shm", "ibackup-ceph-"));
   const settings = {
     D: join(folder, "cluster"),
     PORT: String(await freePort()),
@@ -138,6 +193,7 @@ async function startOnFreePorts(attempt = 1) {
     AK: ACCESS_KEY,
     SK: SECRET_KEY,
     OWNER: String(pid),
+    STORE: onDisk === undefined ? "memstore" : "bluestore",
   };
   const run = (...words: string[]) => runScript(words, settings);
   const stop = () => {
@@ -150,7 +206,7 @@ async function startOnFreePorts(attempt = 1) {
   } catch (error) {
     stop();
     if (attempt === 3) throw error;
-    return await startOnFreePorts(attempt + 1);
+    return await startOnFreePorts(onDisk, attempt + 1);
   }
 }
 

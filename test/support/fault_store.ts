@@ -3,6 +3,7 @@ import type {
   ByteRange,
   EraseOptions,
   Keys,
+  PutOptions,
   Store,
   StoredObject,
   StoreProbe,
@@ -78,7 +79,7 @@ export class FaultStore implements Store {
     for (const happen of this.#unsettled.splice(0)) await happen();
   }
 
-  async put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void> {
+  async put(key: string, body: Uint8Array, options?: PutOptions): Promise<void> {
     const run = (bytes: Uint8Array) => this.#inner.put(key, bytes, options);
     const keep = () => later(body, (bytes) => this.#inner.put(key, bytes));
     const write = { keys: [key], forgotten: undefined, keep };
@@ -124,6 +125,12 @@ export class FaultStore implements Store {
     const run = () => this.#inner.erase(all, options);
     const write = { keys: all, forgotten: undefined, keep: () => () => this.#inner.erase(all) };
     await this.#act({ call: "erase", key: all.join(" "), run, write });
+  }
+
+  async extendRetention(...args: Parameters<Store["extendRetention"]>): Promise<void> {
+    const run = () => this.#inner.extendRetention(...args);
+    const write = { keys: [], forgotten: undefined, keep: () => run };
+    await this.#act({ call: "extendRetention", key: args[0], run, write });
   }
 
   async probe(): Promise<StoreProbe> {

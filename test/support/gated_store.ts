@@ -2,6 +2,7 @@ import type {
   ByteRange,
   EraseOptions,
   Keys,
+  PutOptions,
   Store,
   StoredObject,
   StoreProbe,
@@ -20,12 +21,19 @@ export class Gate {
 
   /** What one user sees of the store. Its calls wait until `run` lets them through. */
   open(store: Store, work: (gated: Store) => Promise<void>): void {
+    this.join(async (turn) => {
+      const onKey = async (key: string): Promise<void> => {
+        if (this.#gated.test(key)) await turn();
+      };
+      await work(new GatedStore(store, onKey));
+    });
+  }
+
+  /** For users who call something else than a store: each call waits for its turn first. */
+  join(work: (turn: () => Promise<void>) => Promise<void>): void {
     const user = new User();
     this.#users.push(user);
-    const turn = async (key: string): Promise<void> => {
-      if (this.#gated.test(key)) await user.turn();
-    };
-    user.begin(() => work(new GatedStore(store, turn)));
+    user.begin(() => work(() => user.turn()));
   }
 
   /**
@@ -48,16 +56,19 @@ export class Gate {
  * Runs `play` once for each way in which the calls of its users can follow one another.
  *
  * @param play Is to give its argument to `Gate.run`.
+ * @param depthMax After so many choices the first that waits is let through.
  * @returns How many ways there were.
  */
 export async function everyInterleaving(
   play: (choose: (waiting: number) => number) => Promise<void>,
+  depthMax = Number.POSITIVE_INFINITY,
 ): Promise<number> {
   /** The choices of this round, and of how many each was. */
   let path: { taken: number; of: number }[] = [];
   for (let rounds = 1; ; rounds++) {
     let depth = 0;
     await play((waiting) => {
+      if (depth >= depthMax) return 0;
       path[depth] ??= { taken: 0, of: waiting };
       return path[depth++]?.taken ?? 0;
     });
@@ -124,7 +135,7 @@ class GatedStore implements Store {
     this.#turn = turn;
   }
 
-  async put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void> {
+  async put(key: string, body: Uint8Array, options?: PutOptions): Promise<void> {
     await this.#turn(key);
     await this.#inner.put(key, body, options);
   }
@@ -163,6 +174,11 @@ class GatedStore implements Store {
     const all = await collect(keys);
     await this.#turn(all[0] ?? "");
     await this.#inner.erase(all, options);
+  }
+
+  async extendRetention(...args: Parameters<Store["extendRetention"]>): Promise<void> {
+    await this.#turn(args[0]);
+    await this.#inner.extendRetention(...args);
   }
 
   async probe(): Promise<StoreProbe> {

@@ -3,6 +3,7 @@ import type {
   ByteRange,
   EraseOptions,
   Keys,
+  PutOptions,
   Store,
   StoredObject,
   StoreProbe,
@@ -27,7 +28,7 @@ export class MemoryStore implements Store {
     return copy;
   }
 
-  async put(key: string, body: Uint8Array, options?: { signal?: AbortSignal }): Promise<void> {
+  async put(key: string, body: Uint8Array, options?: PutOptions): Promise<void> {
     assertKey(key);
     options?.signal?.throwIfAborted();
     this.objects.set(key, body.slice());
@@ -83,8 +84,18 @@ export class MemoryStore implements Store {
     }
   }
 
+  async extendRetention(): Promise<void> {}
+
   async probe(): Promise<StoreProbe> {
-    return { readable: true, writable: true, conditionalPut: "honoured", problems: [] };
+    return {
+      readable: true,
+      writable: true,
+      conditionalPut: "honoured",
+      fence: "condition",
+      versioning: false,
+      objectLock: false,
+      problems: [],
+    };
   }
 
   async close(): Promise<void> {}
