@@ -219,5 +219,5 @@ async function packFrame({ raw, extents }: RawFrame, willBeSealed: boolean): Pro
   if (!shrinks) release(packed);
   const bytes = shrinks ? packed : raw;
   const digest = willBeSealed ? undefined : (await sha256(bytes)).subarray(0, FRAME_DIGEST_BYTES);
-  return { codec: shrinks ? RECORD_KIND.zstd : RECORD_KIND.raw, bytes, digest, extents };
+  return { codec: shrinks ? RECORD_KIND.zstd : RECORD_KIND.raw, bytes, raw, digest, extents };
 }

@@ -20,6 +20,8 @@ const RECORD_BYTES_MAX = 1024;
 export interface PackedFrame {
   codec: FrameCodec;
   bytes: Uint8Array;
+  /** What was packed; lent. */
+  raw: Uint8Array;
   /** Of the bytes. Undefined: they are still to be sealed, and the digest is of what comes of that. */
   digest: Uint8Array | undefined;
   extents: BlockExtent[];

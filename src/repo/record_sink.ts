@@ -3,21 +3,28 @@ import { indexKey, type PackRef } from "../core/index_codec.ts";
 import { PACK_BYTES_MAX } from "../core/limits.ts";
 import type { ManifestIndex } from "../core/manifest.ts";
 import { packKey } from "../core/pack.ts";
-import type { Store } from "../store/store.ts";
+import { PARALLEL_UPLOADS, type Store } from "../store/store.ts";
+import { checkFrame } from "./frame_check.ts";
 import { type BuiltIndex, IndexBuilder } from "./index_builder.ts";
 import { BufferPool, type MemoryGauge } from "./memory_pool.ts";
 import { PackBuilder, type PackedFrame } from "./pack_builder.ts";
 import type { Sealer } from "./sealer.ts";
 import { sha256HexOfLarge } from "./sha256.ts";
 
-/** One being filled, the others on their way to the store. */
-const PACK_BUFFERS = 3;
-
 interface OpenPack {
   builder: PackBuilder;
   /** Its number in the table of the open index. */
   number: number;
   ref: PromiseWithResolvers<PackRef>;
+  /** Of its frames; the first that failed is enough. */
+  checks: Promise<void>[];
+}
+
+/** An object that is named by its own SHA-256. */
+interface Upload {
+  key: string;
+  bytes: Uint8Array;
+  sha256: string;
 }
 
 /**
@@ -59,7 +66,9 @@ export class RecordSink {
     this.#blockBytes = options.blockBytes;
     this.#sealer = options.sealer;
     const { gauge, signal } = options;
-    this.#packBuffers = new BufferPool({ count: PACK_BUFFERS, bufferBytes: PACK_BYTES_MAX, gauge });
+    // One is being filled, the others are on their way to the store.
+    const count = (store.parallelUploads ?? PARALLEL_UPLOADS) + 1;
+    this.#packBuffers = new BufferPool({ count, bufferBytes: PACK_BYTES_MAX, gauge });
     this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
   }
 
@@ -69,16 +78,18 @@ export class RecordSink {
     this.#signal.throwIfAborted();
   }
 
-  /** @param release Called when the frame is stored in a pack, or dropped. */
+  /** @param release Called when the frame is in a pack and was checked, or is dropped. */
   frame(compressed: Promise<PackedFrame>, release: () => void): void {
     // Thrown when its turn comes; until then it is not an unhandled rejection.
     compressed.catch(() => undefined);
     this.#enqueue(async () => {
+      let checked = Promise.resolve();
       try {
         const frame = await compressed;
-        if (!this.#failure) await this.#append(frame);
+        if (!this.#failure) ({ checked } = await this.#append(frame));
       } finally {
-        release();
+        // The next frame need not wait for it.
+        void checked.then(release, release);
       }
     });
   }
@@ -135,44 +146,53 @@ export class RecordSink {
     this.#stop.abort(error);
   }
 
-  async #append(frame: PackedFrame): Promise<void> {
+  /** @returns When it resolves or rejects, the frame was checked. */
+  async #append(frame: PackedFrame): Promise<{ checked: Promise<void> }> {
     if (!this.#index.hasRoomFor(frame.extents.length)) await this.#sealIndex();
     if (this.#pack && !this.#pack.builder.hasRoomFor(frame.bytes.length)) this.#sealPack();
     this.#pack ??= await this.#openPack();
-    const { builder, number } = this.#pack;
-    this.#index.add({ ...(await builder.append(frame)), pack: number }, frame.extents);
+    const { builder, number, checks } = this.#pack;
+    const place = await builder.append(frame);
+    this.#index.add({ ...place, pack: number }, frame.extents);
+    const stored = builder.buffer.subarray(place.offset, place.offset + place.storedBytes);
+    const checked = checkFrame(stored, place, { key: builder.key, raw: frame.raw });
+    // Thrown when the pack is to leave; until then it is not an unhandled rejection.
+    checked.catch(() => undefined);
+    checks.push(checked);
+    return { checked };
   }
 
   async #openPack(): Promise<OpenPack> {
     const builder = new PackBuilder(await this.#packBuffers.take(), this.#sealer.begin("pack"));
     const ref = Promise.withResolvers<PackRef>();
-    return { builder, ref, number: this.#index.addPack(ref.promise) };
+    return { builder, ref, checks: [], number: this.#index.addPack(ref.promise) };
   }
 
   #sealPack(): void {
     if (!this.#pack) return;
     const { builder, ref } = this.#pack;
-    this.#pack = undefined;
-    const upload = this.#uploadPack(builder, ref)
+    const upload = this.#uploadPack(this.#pack)
       .catch((error: unknown) => {
         ref.reject(error);
         this.#fail(error);
       })
       .finally(() => this.#packBuffers.giveBack(builder.buffer));
+    this.#pack = undefined;
     this.#packUploads.push(upload);
   }
 
-  async #uploadPack(builder: PackBuilder, ref: PromiseWithResolvers<PackRef>): Promise<void> {
+  async #uploadPack({ builder, ref, checks }: OpenPack): Promise<void> {
     const bytes = await builder.close(this.#blockBytes);
     const name = await sha256HexOfLarge(bytes);
     ref.resolve({ name, sizeBytes: bytes.length, key: builder.key });
-    await this.#upload(packKey(name), bytes);
+    await Promise.all(checks);
+    await this.#upload({ key: packKey(name), bytes, sha256: name });
   }
 
-  async #upload(key: string, bytes: Uint8Array): Promise<void> {
+  async #upload({ key, bytes, sha256 }: Upload): Promise<void> {
     while (this.#pause) await this.#pause.promise;
     this.#signal.throwIfAborted();
-    const upload = this.#store.put(key, bytes, { signal: this.#signal });
+    const upload = this.#store.put(key, bytes, { signal: this.#signal, sha256 });
     this.#underWay.add(upload);
     try {
       await upload;
@@ -207,7 +227,7 @@ export class RecordSink {
       this.#blockBytes,
       this.#sealer.begin("index"),
     );
-    await this.#upload(indexKey(built.name), bytes);
+    await this.#upload({ key: indexKey(built.name), bytes, sha256: built.name });
     this.#indexes.push({ ...built, sizeBytes: bytes.length });
   }
 }

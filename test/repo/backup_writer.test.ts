@@ -261,6 +261,39 @@ describe("a backup writer", () => {
   });
 });
 
+describe("what leaves is checked before", () => {
+  test.each([false, true])(
+    "a frame that does not unpack stops the backup (noise: %s)",
+    async (noise) => {
+      const store = new MemoryStore();
+      const repository = await newRepository(store);
+      const writer = openBackupWriter(repository, { blockBytes: BLOCK_BYTES, blockCount: 4096 });
+      // The memory of a writer goes wrong: what it has packed is no longer what it was told.
+      const set = Uint8Array.prototype.set;
+      let spoilt = 0;
+      Uint8Array.prototype.set = function (this: Uint8Array, ...args) {
+        set.apply(this, args);
+        const isPack = this.length === PACK_BYTES_MAX && (args[0].length ?? 0) > 1000;
+        if (isPack && spoilt++ === 3) this[(args[1] ?? 0) + 500]! ^= 1;
+      };
+      try {
+        const bytes = content(1024, 1);
+        if (noise) {
+          const random = seededRandom(5);
+          for (let at = 0; at < bytes.length; at++) bytes[at] = random(256);
+        }
+        await writer.add({ firstBlock: 0, blockCount: 1024 }, bytes);
+        await expect(writer.finish()).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+      } finally {
+        Uint8Array.prototype.set = set;
+        await writer.abort();
+      }
+      expect(spoilt).toBeGreaterThan(3);
+      expect([...store.objects.keys()]).toEqual(["repository"]);
+    },
+  );
+});
+
 describe("contentRuns()", () => {
   test("tells zero blocks from others, whichever single byte is set", () => {
     const bytes = new Uint8Array(4 * BLOCK_BYTES);
