@@ -54,7 +54,7 @@ async function storeBackup(
     const pack = new PackBuilder(new Uint8Array(2 * BLOCK_BYTES), NO_SEALER.begin("pack"));
     const bytes = new Uint8Array(BLOCK_BYTES).fill(seed % 251);
     const digest = (await sha256(bytes)).subarray(0, FRAME_DIGEST_BYTES);
-    const place = await pack.append({ codec: RECORD_KIND.raw, bytes, digest, extents });
+    const place = await pack.append({ codec: RECORD_KIND.raw, bytes, raw: bytes, digest, extents });
     const stored = await pack.close(BLOCK_BYTES);
     const name = sha256Hex(stored);
     const packNumber = builder.addPack(Promise.resolve({ name, sizeBytes: stored.length }));

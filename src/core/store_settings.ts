@@ -23,8 +23,8 @@ export interface ObjectRules {
   tags?: StoreSettings["tags"];
 }
 
-/** Those that come and go within a flush: to keep them would only be in the way. */
-const SHORT_LIVED = /^(leases|claims)\/|^probe-|^condition$/;
+/** Those that come and go within a flush or a gc: to keep them would only be in the way. */
+const SHORT_LIVED = /^(leases|claims|markers)\/|^probe-|^condition$/;
 const PACK = /^packs\//;
 
 /** @param now By the clock of this machine; one that is far off is refused by the server. */

@@ -155,9 +155,13 @@ describe("With the policy of docs/STORES.md", () => {
       const repository = await openRepository(store);
       for (let number = 1; number <= 2; number++) {
         const holder = { holder: String(number).padStart(32, "0"), machine: "m", hostName: "h" };
-        const leaseholder = { ...holder, bootId: "b", lockFile: `1:${number}`, pid: 1 };
-        const request = { diskTag: "d".repeat(32), holder: leaseholder, now: () => new Date() };
-        const lease = await acquireLease(store, request);
+        const place = { bootId: "b", lockFile: `1:${number}`, pid: 1, process: "" };
+        const lease = await acquireLease(store, {
+          diskTag: "d".repeat(32),
+          holder: { ...holder, ...place },
+          now: () => new Date(),
+          hasEnded: () => false,
+        });
         if (!("held" in lease)) throw new Error("the lease was not given back");
         const parent = (await repository.manifests()).at(-1);
         const writer = openBackupWriter(repository, { blockBytes: BLOCK_BYTES, blockCount: 8 });
