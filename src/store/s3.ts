@@ -62,7 +62,7 @@ class S3Store implements Store {
       ...parts,
       clock,
       reads: {
-        head: (key) => this.head(key),
+        head: (key) => this.#sizeOf(key, undefined),
         list: (prefix) => this.list(prefix),
         holds: (key, body, versionId) => this.#holds(key, body, versionId),
         noteFirst: (key, versionId) => void this.#firsts.set(key, versionId),
@@ -105,23 +105,14 @@ class S3Store implements Store {
     if (range.length === 0)
       return (await this.head(key)) === undefined ? undefined : new Uint8Array();
     const answer = await this.#calls.find({ action: "read", key, byteCount: range.length }, () =>
-      this.#readRange(key, range),
+      this.#readRange(key, range, this.#versionOf(key)),
     );
     return answer?.bytes;
   }
 
   async head(key: string): Promise<number | undefined> {
     assertKey(key);
-    return await this.#calls.find({ action: "read", key }, async () => {
-      try {
-        return await this.#requests.head(key, this.#versionOf(key));
-      } catch (error) {
-        if (!isAnswer(error, 403) && !isAnswer(error, 404) && !isAnswer(error, 400)) throw error;
-        // The answer to HEAD has no body, so it cannot tell "no such key" from "no such bucket",
-        // nor a wrong secret from a missing right. The answer to GET can.
-        return (await this.#readRange(key, { offset: 0, length: 1 })).sizeBytes;
-      }
-    });
+    return await this.#sizeOf(key, this.#versionOf(key));
   }
 
   async *list(prefix: string): AsyncGenerator<StoredObject> {
@@ -170,6 +161,7 @@ class S3Store implements Store {
     // The only version leaves nothing behind when it goes; a marker would stay with it.
     const own = this.#fence.versionIds.get(key);
     this.#fence.versionIds.delete(key);
+    this.#firsts.delete(key);
     await this.#calls.find({ action: "remove", key }, async () => {
       try {
         return await this.#requests.delete(key, own);
@@ -220,20 +212,30 @@ class S3Store implements Store {
     return this.#firsts.get(key) ?? this.#fence.versionIds.get(key);
   }
 
+  /** @param versionId Undefined: the newest. */
+  async #sizeOf(key: string, versionId: string | undefined): Promise<number | undefined> {
+    return await this.#calls.find({ action: "read", key }, async () => {
+      try {
+        return await this.#requests.head(key, versionId);
+      } catch (error) {
+        if (!isAnswer(error, 403) && !isAnswer(error, 404) && !isAnswer(error, 400)) throw error;
+        // The answer to HEAD has no body, so it cannot tell "no such key" from "no such bucket",
+        // nor a wrong secret from a missing right. The answer to GET can.
+        return (await this.#readRange(key, { offset: 0, length: 1 }, versionId)).sizeBytes;
+      }
+    });
+  }
+
   async #holds(key: string, body: Uint8Array, versionId?: string): Promise<boolean> {
     const range = { offset: 0, length: body.length + 1 };
     const answer = await this.#calls.find({ action: "read", key }, () =>
-      this.#readRange(key, range, versionId),
+      this.#readRange(key, range, versionId ?? this.#versionOf(key)),
     );
     if (answer?.sizeBytes !== body.length) return false;
     return answer.bytes.every((byte, index) => byte === body[index]);
   }
 
-  async #readRange(
-    key: string,
-    range: ByteRange,
-    versionId = this.#versionOf(key),
-  ): Promise<Answer> {
+  async #readRange(key: string, range: ByteRange, versionId: string | undefined): Promise<Answer> {
     try {
       return await this.#requests.get(key, { range, bytesMax: range.length, versionId });
     } catch (error) {

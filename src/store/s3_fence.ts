@@ -19,6 +19,7 @@ const FIRST_PAUSE_MS = 200;
 
 /** What the fence needs of the store around it. */
 export interface FenceReads {
+  /** Of its newest version; undefined when the key is deleted, by whomever. */
   head(key: string): Promise<number | undefined>;
   /** Whether the object of a key has these bytes. */
   holds(key: string, body: Uint8Array, versionId?: string): Promise<boolean>;
@@ -142,6 +143,7 @@ export class S3Fence {
     if (first === undefined) return false;
     if (first.versionId === versionId) {
       this.versionIds.set(key, versionId);
+      this.#reads.noteFirst(key, versionId);
       return true;
     }
     // Of a repeated request the first may be ours as well.
