@@ -1,4 +1,4 @@
-import { type RetryClock, systemClock } from "./retry.ts";
+import { type RetryClock, systemClock } from "./retry_clock.ts";
 
 /** What was not used lately may be used at once: timers are late by a moment each time. */
 const BURST_MS = 50;

@@ -1,4 +1,4 @@
-import type { RetryClock } from "./retry.ts";
+import type { RetryClock } from "./retry_clock.ts";
 
 /** Attempts of all calls together that may fail without one that succeeds in between. */
 const RETRIES_MAX = 60;

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Pace } from "./pace.ts";
+import type { RetryClock } from "./retry_clock.ts";
 
 /** How often and how long to try. All four bound every call; there is no retry above or below. */
 export interface RetryPolicy {
@@ -11,23 +11,6 @@ export interface RetryPolicy {
   /** No attempt begins later than this after the first began. */
   totalMs: number;
 }
-
-/** Time and chance, so that tests can hold them still. */
-export interface RetryClock {
-  /** Milliseconds from any fixed point, never running backwards. */
-  now(): number;
-  sleep(pauseMs: number, signal?: AbortSignal): Promise<void>;
-  /** From 0 up to, but not including, 1. */
-  random(): number;
-}
-
-export const systemClock: RetryClock = {
-  now: () => performance.now(),
-  sleep: async (pauseMs, signal) => {
-    await sleep(pauseMs, undefined, signal === undefined ? {} : { signal });
-  },
-  random: Math.random,
-};
 
 export interface RetryOptions {
   policy: RetryPolicy;

@@ -2,7 +2,7 @@ import { env } from "node:process";
 import type { LockMode, StoreSettings } from "../core/store_settings.ts";
 import { IbackupError } from "../errors.ts";
 import { assertKey, assertPrefix, compareKeys, isKey } from "./key.ts";
-import { type RetryClock, systemClock } from "./retry.ts";
+import { type RetryClock, systemClock } from "./retry_clock.ts";
 import { S3BucketRequests } from "./s3_bucket_requests.ts";
 import { S3Calls } from "./s3_calls.ts";
 import { S3Connection } from "./s3_client.ts";

@@ -1,5 +1,6 @@
 import { Pace } from "./pace.ts";
-import { type RetryClock, retry } from "./retry.ts";
+import { retry } from "./retry.ts";
+import type { RetryClock } from "./retry_clock.ts";
 import { timeLimitMs } from "./s3_client.ts";
 import { askedPauseMs, isAnswer, isTransient, s3Error } from "./s3_errors.ts";
 import type { S3Location } from "./s3_url.ts";

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { IbackupError } from "../errors.ts";
-import type { RetryClock } from "./retry.ts";
+import type { RetryClock } from "./retry_clock.ts";
 import type { Call, S3Calls } from "./s3_calls.ts";
 import { isAnswer, isUncertain } from "./s3_errors.ts";
 import type { S3Requests } from "./s3_requests.ts";

@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { Bandwidth } from "../../src/store/bandwidth.ts";
-import type { RetryClock } from "../../src/store/retry.ts";
+import type { RetryClock } from "../../src/store/retry_clock.ts";
 import { Turnstile } from "../../src/store/turnstile.ts";
 import { collect } from "../support/collect.ts";
 

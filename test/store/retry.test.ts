@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Pace } from "../../src/store/pace.ts";
-import { type RetryClock, type RetryPolicy, retry } from "../../src/store/retry.ts";
+import { type RetryPolicy, retry } from "../../src/store/retry.ts";
+import type { RetryClock } from "../../src/store/retry_clock.ts";
 
 const POLICY: RetryPolicy = { attempts: 7, firstPauseMs: 200, pauseMsMax: 10_000, totalMs: 75_000 };
 

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { RetryClock } from "../../src/store/retry.ts";
+import type { RetryClock } from "../../src/store/retry_clock.ts";
 import { openS3Store } from "../../src/store/s3.ts";
 import type { Store } from "../../src/store/store.ts";
 import {

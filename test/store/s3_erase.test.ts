@@ -1,7 +1,7 @@
 /** Removing for good: versions, locks, and servers that know less than others. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { openStore } from "../../src/store/open.ts";
-import type { RetryClock } from "../../src/store/retry.ts";
+import type { RetryClock } from "../../src/store/retry_clock.ts";
 import { openS3Store } from "../../src/store/s3.ts";
 import type { LockedObject } from "../../src/store/store.ts";
 import { type Ceph, startCeph } from "../support/ceph.ts";

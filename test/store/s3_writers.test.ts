@@ -1,7 +1,7 @@
 /** Two writers who want the same key: one gets it, whatever the server makes of conditions. */
 import { afterEach, describe, expect, test } from "vitest";
 import { IbackupError } from "../../src/errors.ts";
-import type { RetryClock } from "../../src/store/retry.ts";
+import type { RetryClock } from "../../src/store/retry_clock.ts";
 import { openS3Store } from "../../src/store/s3.ts";
 import type { Store } from "../../src/store/store.ts";
 import { everyInterleaving, Gate } from "../support/gated_store.ts";
