@@ -7,39 +7,29 @@ import { randomUUID } from "node:crypto";
 import { expect } from "vitest";
 import { chainOf } from "../../src/core/chain.ts";
 import { indexKey } from "../../src/core/index_codec.ts";
-import type { StoredManifest } from "../../src/core/manifest.ts";
+import type { ManifestDraft, StoredManifest } from "../../src/core/manifest.ts";
 import { diskTagOf, nextSequence } from "../../src/core/manifest_key.ts";
 import { packKey } from "../../src/core/pack.ts";
 import { planRetention } from "../../src/core/retention.ts";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import { verify } from "../../src/job/verify.ts";
-import { openBackupWriter } from "../../src/repo/backup_writer.ts";
 import { copyBackups } from "../../src/repo/copy.ts";
 import { collectGarbage } from "../../src/repo/garbage.ts";
 import { acquireLease } from "../../src/repo/lease.ts";
+import { sealManifest } from "../../src/repo/manifest_seal.ts";
 import { changeNote, readNotes } from "../../src/repo/notes.ts";
 import { rebaseBackup, removeBackups } from "../../src/repo/removal.ts";
-import {
-  cloneRepository,
-  createRepository,
-  openRepository,
-  Repository,
-} from "../../src/repo/repository.ts";
+import { cloneRepository, type Repository } from "../../src/repo/repository.ts";
 import { rewriteBackup } from "../../src/repo/rewrite.ts";
 import { sha256Hex } from "../../src/repo/sha256.ts";
 import { newestVersions } from "../../src/repo/sidecars.ts";
 import type { Store } from "../../src/store/store.ts";
-import {
-  BLOCK_BYTES,
-  content,
-  continuing,
-  exampleManifest,
-  newRepository,
-  restore,
-} from "../support/backups.ts";
+import { content, continuing, exampleManifest, restore } from "../support/backups.ts";
 import { FaultStore } from "../support/fault_store.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 import { seededRandom } from "../support/random.ts";
+import { storeChanges } from "./round_changes.ts";
+import { RoundKeys } from "./round_keys.ts";
 
 const HOUR_MS = 3_600_000;
 const OWN = "0".repeat(32);
@@ -47,6 +37,7 @@ const idOf = ({ manifest }: StoredManifest) => manifest.backupId;
 
 export class World {
   readonly random = seededRandom("rounds");
+  readonly keys: RoundKeys;
   readonly store = new MemoryStore();
   /** Of each backup that is there. */
   readonly images = new Map<string, Uint8Array>();
@@ -61,15 +52,19 @@ export class World {
   nowMs = Date.UTC(2026, 0, 1);
   #number = 0;
 
-  constructor() {
+  constructor(isSealed: boolean) {
+    this.keys = new RoundKeys(isSealed);
     this.store.now = () => this.nowMs;
     for (const { target } of this.targets) target.now = () => this.nowMs;
   }
 
   async begin(): Promise<void> {
-    await newRepository(this.store);
-    const other = this.targets[1]!.target;
-    await createRepository(other, { id: randomUUID(), createdAt: new Date(0) });
+    await this.keys.create(this.store, randomUUID());
+    await this.keys.create(this.targets[1]!.target, randomUUID());
+  }
+
+  async changeKeys(store: Store): Promise<void> {
+    await this.keys.change(store, (end) => this.below(end));
   }
 
   below(end: number): number {
@@ -103,57 +98,30 @@ export class World {
     const clocks = { now: () => new Date(this.nowMs), hasEnded: () => false };
     const lease = await acquireLease(store, { diskTag, holder, ...clocks });
     if ("heldBy" in lease) throw new Error("a dead one holds the lease");
-    const repository = await openRepository(store);
+    const repository = await this.keys.open(store);
     const all = (await repository.manifests()).filter(({ manifest }) => manifest.vmId === vmId);
     const parent = this.below(12) === 0 ? undefined : all.at(-1);
     const before = parent && this.images.get(idOf(parent));
     const keys = [...all.map(({ key }) => key), ...(await newestVersions(store, "maps/")).keys()];
     const sequence = nextSequence(keys, diskTag);
-    const blockCount =
-      this.below(5) === 0 ? 40 + this.below(60) : this.#blocksOf(before ?? this.disks.get(vmId)!);
-    const disk = new Uint8Array(blockCount * BLOCK_BYTES);
-    disk.set((before ?? this.disks.get(vmId)!).subarray(0, disk.length));
-    const writer = openBackupWriter(repository, { blockBytes: BLOCK_BYTES, blockCount });
-    const end = before ? Math.min(this.#blocksOf(before), blockCount) : 0;
-    // All that the parent does not hold, and some of what it does.
-    if (end < blockCount)
-      await this.#write(writer, disk, { firstBlock: end, blockCount: blockCount - end });
-    for (let change = this.below(5); change > 0; change--) {
-      const firstBlock = this.below(blockCount - 8);
-      const extent = { firstBlock, blockCount: 1 + this.below(8) };
-      const bytes = content(extent.blockCount, this.below(9));
-      if (this.below(4) === 0) bytes.fill(0);
-      disk.set(bytes, firstBlock * BLOCK_BYTES);
-      await this.#write(writer, disk, extent);
-    }
-    const written = await writer.finish();
-    await lease.held.renew();
+    const sealer = await repository.sealer();
+    const first = this.disks.get(vmId)!;
+    const changes = await storeChanges(repository, this.random, { before, first, sealer });
+    const { disk, blockCount, written } = changes;
     const at = new Date(this.nowMs).toISOString();
     const { backupId } = exampleManifest(this.#number++);
     const fields = { ...continuing(parent), ...written, sequence, blockCount, vmId, backupId };
-    const manifest = exampleManifest(sequence, { ...fields, capturedAt: at });
+    const draft = exampleManifest(sequence, { ...fields, capturedAt: at }) as ManifestDraft;
+    expect(await lease.held.confirm()).toBe(true);
     // It may be committed although nobody hears of it.
     this.images.set(backupId, disk);
-    await repository.commit(manifest);
+    await repository.commit(await sealManifest(draft, sealer));
     await lease.held.release();
-  }
-
-  async #write(
-    writer: ReturnType<typeof openBackupWriter>,
-    disk: Uint8Array,
-    extent: { firstBlock: number; blockCount: number },
-  ): Promise<void> {
-    const start = extent.firstBlock * BLOCK_BYTES;
-    await writer.add(extent, disk.slice(start, start + extent.blockCount * BLOCK_BYTES));
-  }
-
-  #blocksOf(image: Uint8Array): number {
-    return image.length / BLOCK_BYTES;
   }
 
   /** By policy of one disk, or by name. @returns Ids that may be gone now. */
   async prune(store: Store): Promise<Set<string>> {
-    const repository = await openRepository(store);
+    const repository = await this.keys.open(store);
     const all = await repository.manifests();
     const notes = await readNotes(store, all, () => undefined);
     const wanted = new Set<string>();
@@ -184,11 +152,11 @@ export class World {
 
   async rebase(store: Store): Promise<void> {
     const id = this.pick([...this.images.keys()]);
-    if (id !== undefined) await rebaseBackup(await openRepository(store), id);
+    if (id !== undefined) await rebaseBackup(await this.keys.open(store), id);
   }
 
   async remark(store: Store): Promise<void> {
-    const one = this.pick(await (await openRepository(store)).manifests());
+    const one = this.pick(await (await this.keys.open(store)).manifests());
     if (one === undefined) return;
     const isProtected = this.below(4) === 0;
     // Killed meanwhile, nobody knows whether it is.
@@ -199,7 +167,7 @@ export class World {
 
   async gc(store: Store): Promise<void> {
     const graceMs = this.pick([0, HOUR_MS, 72 * HOUR_MS])!;
-    const repository = await openRepository(store);
+    const repository = await this.keys.open(store);
     const options = { graceMs, dryRun: false, own: OWN, namesMax: 1 + this.below(50) };
     await collectGarbage(repository, options);
     if (this.below(2) === 0) return;
@@ -208,14 +176,14 @@ export class World {
 
   /** To another store, where backups are removed and collected too. */
   async copy(): Promise<void> {
-    const from = await openRepository(this.store);
+    const from = await this.keys.open(this.store);
     const { target, copies } = this.pick(this.targets)!;
     const { store, mayDie } = this.hand(target);
     await cloneRepository(from, target);
     const wanted = (await from.manifests()).filter(() => this.below(3) > 0);
     for (const one of wanted) copies.set(idOf(one), this.images.get(idOf(one))!);
-    const there = await openRepository(target);
-    const to = new Repository(store, there.id);
+    const there = await this.keys.open(target);
+    const to = this.keys.over(there, store);
     await copyBackups({ from, to }, wanted).catch((error: unknown) => {
       if (!mayDie) throw error;
     });
@@ -229,14 +197,14 @@ export class World {
   }
 
   async restoreOne(store: Store): Promise<void> {
-    const repository = await openRepository(store);
+    const repository = await this.keys.open(store);
     const all = await repository.manifests();
     const one = this.pick(all);
     if (one) await this.#check(repository, all, one);
   }
 
   async checkAll(): Promise<void> {
-    const repository = await openRepository(this.store);
+    const repository = await this.keys.open(this.store);
     const all = await repository.manifests();
     for (const one of all) await this.#check(repository, all, one);
     const { problems } = await verify({ repository, data: "all", progress: SILENT_PROGRESS });
@@ -244,7 +212,7 @@ export class World {
   }
 
   async #check(
-    repository: Awaited<ReturnType<typeof openRepository>>,
+    repository: Repository,
     all: StoredManifest[],
     one: StoredManifest,
     images: ReadonlyMap<string, Uint8Array> = this.images,
@@ -255,7 +223,7 @@ export class World {
 
   /** What is listed is what the model has, but for what a killed action may or may not have done. */
   async settle(action: string, died: boolean): Promise<void> {
-    const listed = await (await openRepository(this.store)).manifests();
+    const listed = await (await this.keys.open(this.store)).manifests();
     const ids = new Set(listed.map(idOf));
     for (const { map, manifest } of listed) if (map?.removing) this.#begun.add(manifest.backupId);
     const mayBeGone = new Set(this.#begun);
@@ -280,10 +248,10 @@ export class World {
     this.nowMs = now;
     for (let time = 0; time < 2; time++) {
       const options = { graceMs: 0, dryRun: false, own: OWN };
-      await collectGarbage(await openRepository(this.store), options);
+      await collectGarbage(await this.keys.open(this.store), options);
       this.nowMs += HOUR_MS;
     }
-    const repository = await openRepository(this.store);
+    const repository = await this.keys.open(this.store);
     const needed = new Set<string>();
     for (const { manifest } of await repository.manifests()) {
       for (const index of manifest.indexes) {
