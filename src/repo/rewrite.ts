@@ -177,9 +177,9 @@ class IndexOutput {
   }
 }
 
-/** The builder wipes the keys of its packs when it is done. */
+/** The builder wipes the keys of its packs when it is done. (And `slice` of a Buffer is no copy.) */
 function own({ key, ...pack }: PackRef): PackRef {
-  return key ? { ...pack, key: { ...key, key: key.key.slice() } } : pack;
+  return key ? { ...pack, key: { ...key, key: new Uint8Array(key.key) } } : pack;
 }
 
 /** Stores blocks anew, as they are in the backup. */

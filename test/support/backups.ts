@@ -1,10 +1,17 @@
 import { chainOf, selectBackup } from "../../src/core/chain.ts";
 import type { BlockExtent } from "../../src/core/extent.ts";
-import type { Manifest, ManifestDetails, StoredManifest } from "../../src/core/manifest.ts";
+import type {
+  Manifest,
+  ManifestDetails,
+  ManifestDraft,
+  StoredManifest,
+} from "../../src/core/manifest.ts";
 import { assert } from "../../src/errors.ts";
 import { openBackupWriter, type WrittenBackup } from "../../src/repo/backup_writer.ts";
 import { type Piece, type ReadOptions, readBlocks } from "../../src/repo/block_reader.ts";
+import { sealManifest } from "../../src/repo/manifest_seal.ts";
 import { createRepository, type Repository } from "../../src/repo/repository.ts";
+import type { Sealer } from "../../src/repo/sealer.ts";
 import type { Store } from "../../src/store/store.ts";
 import { MemoryStore } from "./memory_store.ts";
 
@@ -85,18 +92,20 @@ export async function takeBackup(
   changes: Iterable<Change>,
 ): Promise<StoredManifest> {
   const { blockCount, parent } = disk;
-  const written = await write(repository, blockCount, changes);
+  const sealer = await repository.sealer();
+  const written = await write(repository, { blockCount, sealer }, changes);
   const number = parent ? parent.manifest.sequence + 1 : (disk.sequence ?? 0);
   const fields = { ...continuing(parent), blockCount, ...written };
-  return await repository.commit(exampleManifest(number, fields));
+  const draft = exampleManifest(number, fields) as ManifestDraft;
+  return await repository.commit(await sealManifest(draft, sealer));
 }
 
 async function write(
   repository: Repository,
-  blockCount: number,
+  { blockCount, sealer }: { blockCount: number; sealer: Sealer },
   changes: Iterable<Change>,
 ): Promise<WrittenBackup> {
-  const writer = openBackupWriter(repository, { blockBytes: BLOCK_BYTES, blockCount });
+  const writer = openBackupWriter(repository, { blockBytes: BLOCK_BYTES, blockCount, sealer });
   for (const { bytes, ...extent } of changes) {
     if (bytes) await writer.add(extent, bytes);
     else await writer.addZero(extent);
