@@ -55,7 +55,7 @@ export class BlockSet {
   addBitmap(firstWord: number, bitmap: Uint8Array): void {
     assert(bitmap.length % 8 === 0, "a bitmap is made of 64-bit words");
     const isAligned = bitmap.byteOffset % 4 === 0;
-    const { buffer, byteOffset } = isAligned ? bitmap : bitmap.slice();
+    const { buffer, byteOffset } = isAligned ? bitmap : new Uint8Array(bitmap);
     // Every machine that this runs on is little-endian, as the bitmap is.
     const halves = new Uint32Array(buffer, byteOffset, bitmap.length / 4);
     for (let at = 0; at < halves.length; at++) {

@@ -142,7 +142,9 @@ export function decodeIndexBody(
   }
   const sealed = isSealed(header.seal);
   const packs = header.packs.map((pack) =>
-    sealed ? { ...pack, key: { key: new Uint8Array(reader.bytes(SEAL_KEY_BYTES)), context } } : pack,
+    sealed
+      ? { ...pack, key: { key: new Uint8Array(reader.bytes(SEAL_KEY_BYTES)), context } }
+      : pack,
   );
   const records = decodeRecords(reader, header, blockCount);
   reader.expectEnd();

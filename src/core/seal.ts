@@ -48,8 +48,8 @@ export function decodeSealHeader(reader: ByteReader): SealHeader {
   if (wrappedKeyBytes > WRAPPED_KEY_BYTES_MAX) {
     throw reader.damaged(`its wrapped key has ${wrappedKeyBytes} bytes`);
   }
-  const salt = reader.bytes(SALT_BYTES).slice();
-  const wrappedKey = reader.bytes(wrappedKeyBytes).slice();
+  const salt = new Uint8Array(reader.bytes(SALT_BYTES));
+  const wrappedKey = new Uint8Array(reader.bytes(wrappedKeyBytes));
   return { salt, wrappedKey };
 }
 
