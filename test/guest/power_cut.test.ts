@@ -16,7 +16,7 @@ import { seededRandom } from "../support/random.ts";
 
 const MiB = 1 << 20;
 const DISK_BYTES = 64 * MiB;
-const CUTS = env["IBACKUP_LONG"] === "1" ? 40 : 3;
+const CUTS = env["IBACKUP_LONG"] === "1" ? 40 : 2;
 const FUNCTIONS = readFileSync(join(import.meta.dirname, "power_cut.sh"), "utf8");
 
 /** What was pending went with the boot. */

@@ -31,7 +31,7 @@ import { buildHelper, describeWithKernel } from "./kernel.ts";
 
 const MERCY_MS = 1000;
 const SHORT_LIMIT_MS = 400;
-const RANDOM_ROUNDS = env["IBACKUP_LONG"] === "1" ? 300 : 15;
+const RANDOM_ROUNDS = env["IBACKUP_LONG"] === "1" ? 300 : 8;
 
 type Victim = "helper" | "watchdog";
 
