@@ -15,12 +15,12 @@ export interface RandomWrites {
   stop: () => Promise<void>;
 }
 
-/** 4 KiB at random places of a disk, with O_DIRECT, 32 in flight. */
-export async function startRandomWrites(device: string): Promise<RandomWrites> {
+/** 4 KiB at random places of a file, with O_DIRECT, 32 in flight; counted on the disk it is on. */
+export async function startRandomWrites(file: string, device = file): Promise<RandomWrites> {
   const fio = spawn(
     "fio",
     [
-      ...["--name=write", `--filename=${device}`, "--rw=randwrite", "--bs=4k", "--direct=1"],
+      ...["--name=write", `--filename=${file}`, "--rw=randwrite", "--bs=4k", "--direct=1"],
       ...["--ioengine=libaio", "--iodepth=32", "--norandommap", "--randrepeat=0"],
       ...["--time_based", "--runtime=1d", "--output=/dev/null"],
     ],

@@ -1,5 +1,6 @@
 /** What tracking costs: 4 KiB random writes with the hooks attached, against without. */
-import { join } from "node:path";
+import { existsSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Machine, run } from "../../test/support/machine.ts";
 import { ibackupJson } from "../../test/support/program.ts";
@@ -29,42 +30,61 @@ async function measure(options: MeasureOptions): Promise<Value[]> {
     const env = environmentOf(memory);
     machine.onClose(() => void ibackupJson(machine, ["track", "stop"], { env }));
     const bench = { machine, env, say: options.say };
-    const onDisk = await measureWindows({
-      ...bench,
-      file: machine.path("disk.img"),
-      pairs: options.quick ? 20 : 300,
-    });
-    const inMemory = await measureWindows({
-      ...bench,
-      file: join(memory, "disk.img"),
-      pairs: options.quick ? 20 : 100,
-    });
+    const pairs = options.quick ? 20 : 100;
+    const file = machine.path("disk.img");
+    allocate(file);
+    const own = diskBelow(file);
+    const onOwnDisk = await measureWindows({ ...bench, file, device: own, pairs: 3 * pairs });
+    const overFile = machine.attach(file);
+    const onLoop = await measureWindows({ ...bench, file: overFile, device: overFile, pairs });
+    const inMemory = makeLoopDisk(machine, join(memory, "disk.img"), DISK_BYTES);
+    allocate(inMemory);
+    const onMemory = await measureWindows({ ...bench, file: inMemory, device: inMemory, pairs });
     return [
-      ...valuesOf("file in /var/tmp", onDisk, { atLeast: 0.99 }),
+      ...valuesOf("the machine's own disk", onOwnDisk, { atLeast: 0.99 }),
+      // Each write passes the hooks twice: on the loop disk, and on the one below it.
+      ...valuesOf("loop disk over a file", onLoop),
       // Nothing but the processor limits these writes: each nanosecond shows.
-      ...valuesOf("file in memory", inMemory),
+      ...valuesOf("loop disk in memory", onMemory),
     ];
   } finally {
     machine.close();
   }
 }
 
+/** Fills it, so that no write has to find room. */
+function allocate(path: string): void {
+  const count = `count=${DISK_BYTES >> 20}`;
+  run("dd", "if=/dev/zero", `of=${path}`, "bs=1M", count, "oflag=direct", "conv=notrunc");
+}
+
+/** The whole disk that a file's file system is on. */
+function diskBelow(file: string): string {
+  const number = statSync(file).dev;
+  const place = `/sys/dev/block/${(number >> 8) & 0xfff}:${(number & 0xff) | ((number >> 12) & 0xfff00)}`;
+  if (!existsSync(place)) {
+    throw new Error(`${file} is not on one disk: nothing to track`);
+  }
+  const folder = realpathSync(place);
+  return `/dev/${basename(existsSync(join(folder, "partition")) ? dirname(folder) : folder)}`;
+}
+
 interface Bench {
   machine: Machine;
   env: Record<string, string>;
   say: MeasureOptions["say"];
-  /** What the loop disk stands on. */
+  /** Where the writes go. */
   file: string;
+  /** The disk that is tracked. */
+  device: string;
   pairs: number;
 }
 
-async function measureWindows({ machine, env, say, file, pairs }: Bench): Promise<Window[]> {
-  const device = makeLoopDisk(machine, file, DISK_BYTES);
-  say(`  a loop disk over ${file}`);
-  // Fills the file, so that no write has to find room for it.
-  run("dd", "if=/dev/zero", `of=${device}`, "bs=1M", `count=${DISK_BYTES >> 20}`, "oflag=direct");
+async function measureWindows(bench: Bench): Promise<Window[]> {
+  const { machine, env, say, file, device, pairs } = bench;
+  say(`  writes to ${file}; ${device} is tracked`);
   const track = (...args: string[]) => void ibackupJson(machine, ["track", ...args], { env });
-  const writes = await startRandomWrites(device);
+  const writes = await startRandomWrites(file, device);
   const windows: Window[] = [];
   try {
     while (windows.length < 2 * pairs) {
