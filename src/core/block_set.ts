@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { assert } from "../errors.ts";
 import type { BlockExtent } from "./extent.ts";
 
@@ -5,6 +6,7 @@ import type { BlockExtent } from "./extent.ts";
 const LEAF_BLOCKS = 65_536;
 const LEAF_WORDS = LEAF_BLOCKS / 32;
 const ALL_ONES = 0xffff_ffff;
+const NO_BITS = new Uint8Array(LEAF_WORDS * 4);
 
 /** Stands for a leaf whose blocks are all in the set, so that dense sets cost next to nothing. */
 const FULL = "full";
@@ -92,7 +94,7 @@ export class BlockSet {
   }
 
   get isEmpty(): boolean {
-    return this.#leaves.every((leaf) => leaf !== FULL && (leaf?.every(isZero) ?? true));
+    return this.#leaves.every((leaf) => leaf === undefined || (leaf !== FULL && isZero(leaf)));
   }
 
   /** How many blocks are in the set. Cost: one look at each allocated word. */
@@ -169,7 +171,7 @@ export class BlockSet {
     const leaf = this.#leafAt(leafIndex);
     changeBits(leaf, [from, to], (word, mask) => word & ~mask);
     // Mostly blocks are taken out in ascending order: looked for only where that may have ended.
-    if (to === LEAF_BLOCKS && leaf.every(isZero)) this.#leaves[leafIndex] = undefined;
+    if (to === LEAF_BLOCKS && isZero(leaf)) this.#leaves[leafIndex] = undefined;
   }
 
   #leafAt(leafIndex: number): Uint32Array {
@@ -257,8 +259,9 @@ function countOnes(word: number): number {
   return Math.imul(bits, 0x0101_0101) >>> 24;
 }
 
-function isZero(word: number): boolean {
-  return word === 0;
+/** Compared by the runtime, not word by word. */
+function isZero(leaf: Uint32Array): boolean {
+  return Buffer.compare(new Uint8Array(leaf.buffer), NO_BITS) === 0;
 }
 
 /** Number of zero bits below the lowest one; 32 for 0. */

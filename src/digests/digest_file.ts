@@ -99,6 +99,13 @@ export class DigestFile {
     return this.#seal.digester.page(page, pageIndex) === entry ? page : undefined;
   }
 
+  /** Until `page` need not wait for the disk. Whether that can be read, `page` finds out. */
+  async expect(pageIndex: number): Promise<void> {
+    const entry = this.#entry(pageIndex);
+    if (entry === UNKNOWN || entry === ZEROES) return;
+    await this.#file.expect(this.#offsetOf(pageIndex), PAGE_BYTES);
+  }
+
   writePage(pageIndex: number, page: Uint8Array): void {
     const entry = this.#checkOf(page, pageIndex);
     if (entry !== ZEROES && entry !== UNKNOWN) this.#file.writeAt(page, this.#offsetOf(pageIndex));

@@ -5,6 +5,7 @@ import {
   fsync,
   mkdirSync,
   openSync,
+  read,
   readdirSync,
   readSync,
   renameSync,
@@ -17,11 +18,14 @@ import { systemCodeOf } from "../errors.ts";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR } = constants;
 const fsyncLater = promisify(fsync);
+const readLater = promisify(read);
 
 /** An open file. Every call throws what the system says. */
 export interface CacheFile {
   /** Fills `bytes` as far as the file goes. @returns How many bytes there were. */
   readAt(bytes: Uint8Array, offset: number): number;
+  /** Until the system has these bytes in memory, or has failed to: then a read tells why. */
+  expect(offset: number, length: number): Promise<void>;
   writeAt(bytes: Uint8Array, offset: number): void;
   sync(): Promise<void>;
   close(): void;
@@ -74,6 +78,7 @@ export const CACHE_FILES: CacheFiles = {
 
 class DescriptorFile implements CacheFile {
   readonly #descriptor: number;
+  #unread = new Uint8Array(0);
 
   constructor(descriptor: number) {
     this.#descriptor = descriptor;
@@ -87,6 +92,12 @@ class DescriptorFile implements CacheFile {
       done += got;
     }
     return done;
+  }
+
+  async expect(offset: number, length: number): Promise<void> {
+    // Several may be read into it at one time: nobody looks at what it holds.
+    if (this.#unread.length < length) this.#unread = new Uint8Array(length);
+    await readLater(this.#descriptor, this.#unread, 0, length, offset).catch(() => {});
   }
 
   writeAt(bytes: Uint8Array, offset: number): void {

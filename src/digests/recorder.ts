@@ -4,6 +4,7 @@ import { assert, messageOf } from "../errors.ts";
 import type { DigestFile, DiskShape } from "./digest_file.ts";
 import { DigestDraft } from "./draft.ts";
 import { type CachePlace, type DescribedBackup, isSameShape, openDescribed } from "./place.ts";
+import { ReadAhead } from "./read_ahead.ts";
 import { Turns } from "./turns.ts";
 
 /** Takes down what a backup will hold. Its failures cost the cache, never the backup. */
@@ -104,9 +105,15 @@ export class CacheRecorder implements DigestRecorder {
   /** Makes the parent's file that of the backup. */
   async #change(file: DigestFile, backupId: string): Promise<void> {
     const turns = new Turns();
-    for (const index of this.#draft.pageIndexes()) {
-      file.writePage(index, this.#draft.merged(index, file.page(index)));
-      await turns.next();
+    const ahead = new ReadAhead(file, this.#draft.pageIndexes());
+    try {
+      for (const index of this.#draft.pageIndexes()) {
+        await ahead.next();
+        file.writePage(index, this.#draft.merged(index, file.page(index)));
+        await turns.next();
+      }
+    } finally {
+      await ahead.end();
     }
     await file.seal(backupId);
   }

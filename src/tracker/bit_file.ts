@@ -69,6 +69,12 @@ export function addBitFile(from: string, bitmapBytes: number, into: readonly str
 function addBits(descriptor: number, bits: Uint8Array, at: number): void {
   const both = new Uint8Array(bits.length);
   assert(readSync(descriptor, both, 0, both.length, at) === both.length, "the files are as long");
-  for (let i = 0; i < bits.length; i++) both[i] = (both[i] ?? 0) | (bits[i] ?? 0);
+  const [into, more] = [wordsOf(both), wordsOf(bits)];
+  for (let i = 0; i < into.length; i++) into[i] = (into[i] ?? 0) | (more[i] ?? 0);
   assert(writeSync(descriptor, both, 0, both.length, at) === both.length, "tmpfs writes it all");
+}
+
+/** Its length is that of whole words, and it begins its memory. */
+function wordsOf(bits: Uint8Array): Uint32Array {
+  return new Uint32Array(bits.buffer, bits.byteOffset, bits.length / 4);
 }

@@ -93,6 +93,7 @@ export class FaultFiles implements CacheFiles {
         bytes.set(part);
         return part.length;
       },
+      expect: async () => {},
       writeAt: (bytes, offset) => {
         this.#change();
         this.bytesWritten += bytes.length;
