@@ -11,6 +11,7 @@ import { unpackFrame } from "../repo/frame_reader.ts";
 import { readPackRecords } from "../repo/pack_reader.ts";
 import type { Repository } from "../repo/repository.ts";
 import { sha256HexOfLarge } from "../repo/sha256.ts";
+import { noteDiscarded } from "../runtime/memory.ts";
 
 const FRAMES_IN_FLIGHT = 4;
 
@@ -97,7 +98,9 @@ async function checkFrames(
       key: pack.key,
       rawBytes: frameBlocks(records, record) * blockBytes,
     });
-    return { frame, reason: typeof raw === "string" ? raw : undefined };
+    if (typeof raw === "string") return { frame, reason: raw };
+    noteDiscarded(stored.length + raw.length);
+    return { frame, reason: undefined };
   };
   const reasons: string[] = [];
   const extents: BlockExtent[] = [];

@@ -52,6 +52,7 @@ export async function decodeFrame(
     ? await unpackFrame(stored, frame.place, { key, rawBytes: frame.frameBlocks * blockBytes })
     : reason;
   if (typeof unpacked !== "string") {
+    noteDiscarded((stored?.length ?? 0) + unpacked.length);
     return { kind: "blocks", wanted: frame.wanted, raw: unpacked };
   }
   return { kind: "damage", damage: { object, reason: unpacked, extents: plainExtents(frame) } };
@@ -76,7 +77,6 @@ export async function unpackFrame(
   if (opened === undefined) return `${where} cannot be opened: it was sealed otherwise`;
   const raw = place.codec === RECORD_KIND.raw ? opened : await unzip(opened, rawBytes);
   if (typeof raw === "string") return `${where} cannot be decompressed: ${raw}`;
-  noteDiscarded(stored.length + raw.length);
   if (raw.length !== rawBytes) return `${where} holds ${raw.length} bytes instead of ${rawBytes}`;
   return raw;
 }
