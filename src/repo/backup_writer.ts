@@ -201,11 +201,7 @@ class PackingWriter implements BackupWriter {
     this.#frame = undefined;
     const raw = frame.close();
     const willBeSealed = this.#sealer !== NO_SEALER;
-    const packed = packFrame(raw, willBeSealed);
-    this.#sink.frame(packed, () => {
-      packed.then(({ bytes }) => bytes !== raw.raw && release(bytes)).catch(() => undefined);
-      this.#frameBuffers.giveBack(raw.buffer);
-    });
+    this.#sink.frame(packFrame(raw, willBeSealed), () => this.#frameBuffers.giveBack(raw.buffer));
   }
 
   #closeZeroes(): void {

@@ -56,8 +56,8 @@ export class PackBuilder {
     return this.#length + frameBytes + 2 * SEAL_TAG_BYTES + tail <= this.buffer.length;
   }
 
-  /** Copies a frame in, sealed. There is room for it. Calls do not overlap. */
-  async append({ codec, bytes, digest, extents }: PackedFrame): Promise<FramePlace> {
+  /** Copies a frame in, sealed, and releases what was compressed. There is room for it. Calls do not overlap. */
+  async append({ codec, bytes, raw, digest, extents }: PackedFrame): Promise<FramePlace> {
     const stored = await this.#sealed(bytes);
     const place = {
       codec,
@@ -69,6 +69,7 @@ export class PackBuilder {
     encodeRecord(this.#section, place, extents);
     this.buffer.set(stored, this.#length);
     if (stored !== bytes) release(stored);
+    if (bytes !== raw) release(bytes);
     this.#length += place.storedBytes;
     this.#recordCount += 1;
     this.#extentCount += extents.length;
