@@ -1,7 +1,7 @@
 import { formatBytes, formatCount } from "../core/units.ts";
 import { IbackupError } from "../errors.ts";
 import type { DeviceRepair } from "../job/repair.ts";
-import type { Problem, VerifyResult } from "../job/verify.ts";
+import type { Problem, VerifyOptions, VerifyResult } from "../job/verify.ts";
 import { BACKUP_ARGUMENT, requestOf } from "./backup_choice.ts";
 import { newCommand, type Result, type Run, type Session } from "./command.ts";
 import { REPOSITORY_STATUSES } from "./exit_statuses.ts";
@@ -19,8 +19,8 @@ export function verifyCommand(run: Run) {
       "blocks that the newest backup of a disk has lost, and that the disk proves by the digests in the",
       "local cache, are stored again; then all is checked once more.",
       'With --json: {"healthy", "backups", "packs", "bytesRead", "problems": [{"object", "reason",',
-      '"backups", "extents": [{"firstBlock", "blockCount"}]}], "repairs": [{"device", "blocksLost",',
-      '"blocksRepaired"}]}.',
+      '"backups", "extents": [{"firstBlock", "blockCount"}]}], "warnings", "repairs": [{"device",',
+      '"blocksLost", "blocksRepaired"}]}.',
     ].join("\n"),
     examples: [
       "ibackup verify --repo file:///srv/backup",
@@ -70,7 +70,10 @@ async function verifyShare(
   const { openVerifyCursor } = await import("../job/verify_cursor.ts");
   const { progress, signal } = context;
   const repository = await context.openRepository();
-  const common = { repository, backups, progress, signal };
+  const { findMissing } = await import("../job/newest_seen.ts");
+  const missingOf: VerifyOptions["missingOf"] = (found) =>
+    findMissing(context, repository.id, found);
+  const common = { repository, backups, missingOf, progress, signal };
   if (share === undefined) return await verify({ ...common, data: "none" });
   if (share === 1) return await verify({ ...common, data: "all" });
   const cursor = openVerifyCursor(context, repository.id);
@@ -105,7 +108,7 @@ async function idOf(
 }
 
 function resultOf({ last: _, ...result }: VerifyResult, repairs: readonly DeviceRepair[]): Result {
-  const { backups, packs, bytesRead, problems } = result;
+  const { backups, packs, bytesRead, problems, warnings } = result;
   const healthy = problems.length === 0;
   const read = bytesRead > 0 ? `, ${formatBytes(bytesRead)} read` : "";
   const looked = `${formatCount(backups, "backup")}, ${formatCount(packs, "pack")}${read}`;
@@ -118,7 +121,7 @@ function resultOf({ last: _, ...result }: VerifyResult, repairs: readonly Device
   return {
     json: { healthy, ...result, ...(repairs.length > 0 && { repairs }) },
     text,
-    note: repairs.map(describeRepair).join("\n"),
+    note: [...warnings.map((it) => `warning: ${it}`), ...repairs.map(describeRepair)].join("\n"),
     ...(!healthy && { status: "CORRUPT_DATA" as const }),
   };
 }

@@ -9,9 +9,11 @@ import {
 import type { Manifest, StoredManifest } from "../core/manifest.ts";
 import { NO_REMARKS, type Remarks } from "../core/note.ts";
 import { IbackupError } from "../errors.ts";
+import type { FoundBackups } from "../repo/heads.ts";
 import type { DamagedManifest } from "../repo/manifest_list.ts";
 import { readNotes } from "../repo/notes.ts";
 import type { JobContext } from "./context.ts";
+import { readRemembered } from "./remembered.ts";
 
 /** One line of the catalogue. Scripts rely on these fields. */
 export interface CatalogueEntry {
@@ -32,7 +34,7 @@ export interface CatalogueEntry {
 export interface Catalogue {
   /** Oldest first; a parent always before its children. */
   backups: CatalogueEntry[];
-  /** Those whose manifest cannot be read. */
+  /** Those that cannot be read, were removed other than by prune, or are not what they were. */
   damaged: DamagedManifest[];
 }
 
@@ -152,13 +154,8 @@ function narrow(
   });
 }
 
-async function readManifests(
-  context: JobContext,
-): Promise<{ manifests: StoredManifest[]; damaged: DamagedManifest[] }> {
-  const repository = await context.openRepository();
-  const damaged: DamagedManifest[] = [];
-  const manifests = await repository.manifests((manifest) => damaged.push(manifest));
-  return { manifests, damaged };
+async function readManifests(context: JobContext): Promise<FoundBackups> {
+  return await readRemembered(context, await context.openRepository());
 }
 
 function entryOf({ manifest }: StoredManifest, remarks: Remarks): CatalogueEntry {

@@ -14,7 +14,7 @@ import type { Manifest, ManifestDetails, ManifestDraft } from "../core/manifest.
 import { openDiskReader } from "../disk/disk_reader.ts";
 import { IbackupError } from "../errors.ts";
 import { openBackupWriter } from "../repo/backup_writer.ts";
-import { sealManifest } from "../repo/manifest_seal.ts";
+import { sealManifest, signManifest } from "../repo/manifest_seal.ts";
 import { claimDisk } from "./claim.ts";
 import type { JobContext } from "./context.ts";
 import { type FlushDigests, openFlushDigests } from "./flush_digests.ts";
@@ -27,6 +27,8 @@ import { openLedger } from "./pending_ledger.ts";
 import { type Reading, readDisk } from "./reading.ts";
 import { openSourceDisk } from "./source_disk.ts";
 import { buildManifest } from "./succession.ts";
+import { leaveTraces } from "./traces.ts";
+import { openSigner } from "./writer_key.ts";
 
 export interface FlushResult {
   backupId: string;
@@ -145,13 +147,15 @@ async function run(flush: FlushTask): Promise<FlushResult> {
     times: { startedAt, finishedAt: context.clock.now() },
     version: context.version,
   });
-  const manifest = await sealManifest(draft, flush.sealer);
+  const signer = openSigner(context);
+  const manifest = signManifest(await sealManifest(draft, flush.sealer), signer);
   const sha256 = flush.repository.digestOf(manifest);
   ledger?.prepareCommit({ backupId: manifest.backupId, sha256 }, taintsAtStart);
   await flush.lease.confirm("store the backup");
-  await flush.repository.commit(manifest);
+  const committed = await flush.repository.commit(manifest);
   ledger?.commit();
   await flush.digests?.commit(manifest.backupId);
+  await leaveTraces(context, { ...flush, stored: committed, signer });
   const durationMs = context.clock.monotonicMs() - startedMs;
   return { ...resultOf(draft, gapCheck, durationMs), hookFailure: hooks.endFailure };
 }

@@ -19,6 +19,7 @@ import type { Repository } from "../repo/repository.ts";
 import { sha256Hex } from "../repo/sha256.ts";
 import type { JobContext } from "./context.ts";
 import { whileAlone } from "./maintenance.ts";
+import { forgetSeen } from "./newest_seen.ts";
 import { withLeases } from "./prune_newest.ts";
 
 export interface PruneOptions {
@@ -75,6 +76,7 @@ export async function prune(context: JobContext, options: PruneOptions): Promise
     const { signal } = context;
     const remove = () => removeBackups(repository, wanted, { signal });
     const removal = await withLeases(context, { repository, newest: planned.newest }, remove);
+    forgetSeen(context, repository.id, removal.removed);
     return { ...planned, ...removalOf(removal) };
   });
 }

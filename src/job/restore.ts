@@ -4,6 +4,7 @@ import type { Writable } from "node:stream";
 import type { BlockSet } from "../core/block_set.ts";
 import { chainOf } from "../core/chain.ts";
 import type { Manifest } from "../core/manifest.ts";
+import { describeWriterChange, writerChanges } from "../core/writers.ts";
 import { describeDevice } from "../disk/block_device.ts";
 import { mountsOf } from "../disk/mounts.ts";
 import { openDeviceTarget, openFileTarget, type RestoreTarget } from "../disk/restore_target.ts";
@@ -50,6 +51,9 @@ export async function restoreBackup(
   const { manifests, stored } = await findBackup(context, options.backup);
   const { manifest } = stored;
   const chain = chainOf(manifests, manifest.backupId);
+  for (const change of writerChanges(chain)) {
+    context.progress.message(`warning: ${describeWriterChange(change)}`);
+  }
   // An older backup of a disk that has shrunk since may speak of more blocks.
   const damaged = new DamageNotes(Math.max(...chain.map((stored) => stored.manifest.blockCount)));
   const plan = await planReads(repository, chain, { onDamage: noteInto(damaged, options) });

@@ -3,6 +3,7 @@ import {
   closeSync,
   constants,
   fsyncSync,
+  linkSync,
   openSync,
   readFileSync,
   renameSync,
@@ -34,6 +35,21 @@ export function replaceStateFile(path: string, draft: string, text: string): voi
   writeDraft(draft, text);
   renameSync(draft, path);
   syncFolderOf(path);
+}
+
+/** @returns False when there is one already. */
+export function createStateFile(path: string, draft: string, text: string): boolean {
+  writeDraft(draft, text);
+  try {
+    linkSync(draft, path);
+    syncFolderOf(path);
+    return true;
+  } catch (error) {
+    if (systemCodeOf(error) === "EEXIST") return false;
+    throw error;
+  } finally {
+    rmSync(draft, { force: true });
+  }
 }
 
 function writeDraft(draft: string, text: string): void {

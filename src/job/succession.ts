@@ -7,11 +7,11 @@ import type { BlockDevice } from "../disk/block_device.ts";
 import { hashPartitionTable } from "../disk/partition_table.ts";
 import { IbackupError } from "../errors.ts";
 import type { WrittenBackup } from "../repo/backup_writer.ts";
-import type { DamagedManifest } from "../repo/manifest_list.ts";
 import type { Repository } from "../repo/repository.ts";
 import { sha256Hex } from "../repo/sha256.ts";
 import { newestVersions } from "../repo/sidecars.ts";
 import type { JobContext } from "./context.ts";
+import { readRemembered } from "./remembered.ts";
 import type { SourceDisk } from "./source_disk.ts";
 
 /** Whose next backup it is. */
@@ -48,14 +48,14 @@ export async function findSuccession(
   successor: Successor,
   { repository, before }: { repository: Repository; before?: Succession },
 ): Promise<Succession> {
-  const damagedKeys: string[] = [];
-  const onDamaged = ({ key, error }: DamagedManifest): void => {
+  const found = await readRemembered(context, repository, before?.backups);
+  const { manifests: backups, damaged } = found;
+  for (const { key, error } of damaged) {
     if (error.code === "REPOSITORY_FORMAT") throw error;
-    damagedKeys.push(key);
     const isNews = before?.damagedKeys.includes(key) !== true;
     if (isNews) context.progress.message(`${error.message}: ${error.why}`);
-  };
-  const backups = await repository.manifests(onDamaged, before?.backups);
+  }
+  const damagedKeys = damaged.map(({ key }) => key);
   const { vmId } = successor;
   const diskName = nameOf(backups, successor);
   const newest = backups.findLast(

@@ -6,9 +6,12 @@ import type { Manifest, ManifestIndex, StoredManifest } from "../core/manifest.t
 import { mapInOrder } from "../core/ordered.ts";
 import { packKey } from "../core/pack.ts";
 import { takeTurns } from "../core/rotation.ts";
+import { describeWriterChange, writerChanges } from "../core/writers.ts";
 import { IbackupError } from "../errors.ts";
 import { planReads } from "../repo/block_reader.ts";
 import type { Damage } from "../repo/damage.ts";
+import { checkHeads, type FoundBackups, readBackups } from "../repo/heads.ts";
+import type { DamagedManifest } from "../repo/manifest_list.ts";
 import type { Repository } from "../repo/repository.ts";
 import { Kinship } from "./kinship.ts";
 import type { Progress } from "./progress.ts";
@@ -27,6 +30,8 @@ export interface VerifyOptions {
    * packs whose turn it is, as many as make up a share of all bytes.
    */
   data: "none" | "all" | DataShare;
+  /** What else is wrong with what was found: what this machine remembers otherwise. */
+  missingOf?: ((found: FoundBackups) => DamagedManifest[]) | undefined;
   progress: Progress;
   signal?: AbortSignal | undefined;
 }
@@ -57,6 +62,8 @@ export interface VerifyResult {
   /** Name of the pack that was read last, for the next share. */
   last: string;
   problems: Problem[];
+  /** What is odd, and may be right. */
+  warnings: string[];
 }
 
 interface Verification extends VerifyOptions {
@@ -72,7 +79,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   options.progress.begin("checking manifests and indexes", 0);
   try {
     const problems: Problem[] = [];
-    const all = await readManifests(options.repository, problems);
+    const all = await readManifests(options, problems);
     const kinship = new Kinship(all);
     const scope = inScope(all, kinship, options.backups);
     const verification = { ...options, kinship, problems };
@@ -83,21 +90,25 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const turns = turnsOf(packs, options.data);
     const bytesRead = await checkPacks(verification, packs, turns);
     const last = turns.at(-1)?.name ?? "";
-    return { backups: scope.length, packs: packs.size, bytesRead, last, problems };
+    const warnings = writerChanges(scope).map(describeWriterChange);
+    return { backups: scope.length, packs: packs.size, bytesRead, last, problems, warnings };
   } finally {
     options.progress.end();
   }
 }
 
 async function readManifests(
-  repository: Repository,
+  { repository, missingOf }: VerifyOptions,
   problems: Problem[],
 ): Promise<StoredManifest[]> {
-  return await repository.manifests(({ key, error }) => {
+  const { manifests, damaged } = await readBackups(repository);
+  damaged.push(...(missingOf?.({ manifests, damaged }) ?? []));
+  for (const { key, error } of [...damaged, ...(await checkHeads(repository, manifests))]) {
     if (error.code === "REPOSITORY_FORMAT") throw error;
     // Which backup it was is known when another one continues it: `checkLink` adds that.
     problems.push({ object: key, reason: error.why, backups: [], extents: [] });
-  });
+  }
+  return manifests;
 }
 
 function inScope(

@@ -1,6 +1,7 @@
 /** Copies backups to another place of the same repository: objects byte for byte, none opened. */
 import { type BackupMap, encodeMap, foldParents, nextMap } from "../core/backup_map.ts";
 import { corruptObject } from "../core/corrupt.ts";
+import { headKeyOf } from "../core/head.ts";
 import { indexKey, type PackRef } from "../core/index_codec.ts";
 import { KEY_PREFIX } from "../core/key_slot.ts";
 import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
@@ -80,7 +81,14 @@ async function copyOne(
   const found = sha256Hex(bytes);
   if (found !== last.sha256) throw corruptObject(last.key, `its SHA-256 is ${found} now`);
   if (!(await putOnce(store, last.key, bytes))) throw placeTaken(route.to, last.manifest.backupId);
+  await copyHead(route, headKeyOf(last.key));
   return { stored: last, bytesCopied: bytesCopied + bytes.length };
+}
+
+/** So that the removal of the copy is noticed as well. */
+async function copyHead({ from, to }: CopyRoute, key: string): Promise<void> {
+  const bytes = await from.store.get(key, { maxBytes: DOCUMENT_BYTES_MAX });
+  if (bytes !== undefined) await putOnce(to.store, key, bytes);
 }
 
 /**

@@ -7,7 +7,7 @@
 import { applyMap, decodeMap } from "../core/backup_map.ts";
 import { corruptObject } from "../core/corrupt.ts";
 import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
-import { decodeManifest, type StoredManifest } from "../core/manifest.ts";
+import { bodyUpTo, decodeManifest, type StoredManifest } from "../core/manifest.ts";
 import { MANIFEST_PREFIX, parseManifestKey } from "../core/manifest_key.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { sidecarKey } from "../core/sidecar_key.ts";
@@ -15,11 +15,12 @@ import { IbackupError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { sha256Hex } from "./sha256.ts";
 import { newestVersions } from "./sidecars.ts";
+import { isSignatureGood } from "./signature.ts";
 
 const GETS_IN_FLIGHT = 16;
 const DAMAGE_CODES: ReadonlySet<string> = new Set(["CORRUPT_DATA", "REPOSITORY_FORMAT"]);
 
-/** A backup whose manifest or map is there but cannot be read. */
+/** A backup whose manifest or map is there but cannot be read; or is not there, and should be. */
 export interface DamagedManifest {
   /** Of the manifest: says which disk's it is, and the how manieth. */
   key: string;
@@ -120,6 +121,9 @@ export async function readManifest(
   if ((manifest.seal !== null) !== isSealed) {
     const [is, isNot] = isSealed ? ["clear", "sealed"] : ["sealed", "clear"];
     throw corruptObject(key, `it is ${is}, and the repository is ${isNot}`);
+  }
+  if (!isSignatureGood(bodyUpTo("signature", manifest), manifest)) {
+    throw corruptObject(key, "its signature does not fit");
   }
   return { manifest, key, sha256: sha256Hex(bytes) };
 }

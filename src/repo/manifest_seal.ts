@@ -11,6 +11,7 @@ import {
 import { openPart, sealPart } from "./cipher.ts";
 import type { Opener } from "./opener.ts";
 import type { Sealer } from "./sealer.ts";
+import type { Signer } from "./signature.ts";
 
 /** Any text that the schema takes: the field's own place is not part of what is bound. */
 const TO_COME = "AAAA";
@@ -25,6 +26,13 @@ export async function sealManifest(draft: ManifestDraft, sealer: Sealer): Promis
   const publicPart = bodyUpTo("details", manifest);
   const bytes = new TextEncoder().encode(JSON.stringify(draft.details));
   return { ...manifest, details: toBase64(await sealPart(key, { place: 0, publicPart, bytes })) };
+}
+
+/** @param signer Undefined: the machine has no key of its own, and nobody signs. */
+export function signManifest(manifest: Manifest, signer: Signer | undefined): Manifest {
+  if (signer === undefined) return manifest;
+  const signed = { ...manifest, writer: signer.publicKey, signature: TO_COME };
+  return { ...signed, signature: signer.sign(bodyUpTo("signature", signed)) };
 }
 
 /**

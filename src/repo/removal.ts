@@ -1,6 +1,7 @@
 /** Carries out what core/removal_plan.ts plans: takes backups out of chains. */
 import { type BackupMap, encodeMap, synthesizeBase } from "../core/backup_map.ts";
 import { chainOf } from "../core/chain.ts";
+import { headKeyOf } from "../core/head.ts";
 import type { StoredManifest } from "../core/manifest.ts";
 import { parseManifestKey } from "../core/manifest_key.ts";
 import { mapInOrder } from "../core/ordered.ts";
@@ -128,10 +129,16 @@ async function removeManifests(
       return child === undefined;
     });
     const onLocked = ({ key, until }: LockedObject): void => {
-      const stored = free.find((one) => one.key === key);
+      const stored = free.find((one) => one.key === key || headKeyOf(one.key) === key);
       if (stored) locked.push({ stored, until });
     };
-    const keys = free.map(({ key }) => key);
+    // A head without its manifest would say that somebody else has removed the backup.
+    await store.erase(
+      free.map(({ key }) => headKeyOf(key)),
+      { signal, onLocked },
+    );
+    const headless = free.filter((one) => !locked.some(({ stored }) => stored === one));
+    const keys = headless.map(({ key }) => key);
     await store.erase(keys, { signal, onLocked });
   }
   return locked;

@@ -129,7 +129,7 @@ function readFrame({ kind, pack, offset, size, digest, extents }, blockBytes) {
   return raw;
 }
 
-// section 3.7: what a backup continues since others were removed
+// section 3.6: what a backup continues since others were removed
 function withMap(manifest, path) {
   if (!fs.existsSync(`${folder}/${path}`)) return manifest;
   const map = readDocument("map", `${path}/${fs.readdirSync(`${folder}/${path}`).sort().at(-1)}`);

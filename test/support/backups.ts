@@ -1,30 +1,30 @@
+import { randomUUID } from "node:crypto";
 import { chainOf, selectBackup } from "../../src/core/chain.ts";
 import type { BlockExtent } from "../../src/core/extent.ts";
-import type {
-  Manifest,
-  ManifestDetails,
-  ManifestDraft,
-  StoredManifest,
-} from "../../src/core/manifest.ts";
+import type { Manifest, ManifestDetails, StoredManifest } from "../../src/core/manifest.ts";
 import { assert } from "../../src/errors.ts";
-import { openBackupWriter, type WrittenBackup } from "../../src/repo/backup_writer.ts";
+import {
+  type BackupWriter,
+  openBackupWriter,
+  type WrittenBackup,
+} from "../../src/repo/backup_writer.ts";
 import { type Piece, type ReadOptions, readBlocks } from "../../src/repo/block_reader.ts";
-import { sealManifest } from "../../src/repo/manifest_seal.ts";
+import { sealManifest, signManifest } from "../../src/repo/manifest_seal.ts";
 import { createRepository, type Repository } from "../../src/repo/repository.ts";
-import type { Sealer } from "../../src/repo/sealer.ts";
+import type { Signer } from "../../src/repo/signature.ts";
 import type { Store } from "../../src/store/store.ts";
 import { MemoryStore } from "./memory_store.ts";
 
 export const BLOCK_BYTES = 4096;
-const REPOSITORY_ID = "0b8f3c1e-5f0a-4a44-9c3e-5f9e8f2f7a10";
 
 /** Blocks to add to a backup; no content means zeroes, told as such. */
 export interface Change extends BlockExtent {
   bytes?: Uint8Array;
 }
 
+/** Of an id of its own: machines remember what they have seen in which repository. */
 export async function newRepository(store: Store = new MemoryStore()): Promise<Repository> {
-  return await createRepository(store, { id: REPOSITORY_ID, createdAt: new Date(0) });
+  return await createRepository(store, { id: randomUUID(), createdAt: new Date(0) });
 }
 
 /** A valid manifest; `number` makes its id, its place and its times. */
@@ -85,27 +85,31 @@ export function continuing(parent: StoredManifest | undefined): Partial<Manifest
   };
 }
 
-/** Writes the changes and commits a backup of them. */
-export async function takeBackup(
-  repository: Repository,
-  disk: { blockCount: number; parent?: StoredManifest | undefined; sequence?: number },
-  changes: Iterable<Change>,
-): Promise<StoredManifest> {
-  const { blockCount, parent } = disk;
-  const sealer = await repository.sealer();
-  const written = await write(repository, { blockCount, sealer }, changes);
-  const number = parent ? parent.manifest.sequence + 1 : (disk.sequence ?? 0);
-  const fields = { ...continuing(parent), blockCount, ...written };
-  const draft = exampleManifest(number, fields) as ManifestDraft;
-  return await repository.commit(await sealManifest(draft, sealer));
+export interface TakenDisk {
+  blockCount: number;
+  parent?: StoredManifest | undefined;
+  sequence?: number;
+  signer?: Signer;
 }
 
-async function write(
+/** Writes the changes and commits a backup of them, sealed where the repository is. */
+export async function takeBackup(
   repository: Repository,
-  { blockCount, sealer }: { blockCount: number; sealer: Sealer },
+  { blockCount, parent, sequence = 0, signer }: TakenDisk,
   changes: Iterable<Change>,
-): Promise<WrittenBackup> {
-  const writer = openBackupWriter(repository, { blockBytes: BLOCK_BYTES, blockCount, sealer });
+): Promise<StoredManifest> {
+  const sealer = await repository.sealer();
+  const options = { blockBytes: BLOCK_BYTES, blockCount, sealer };
+  const written = await write(openBackupWriter(repository, options), changes);
+  const number = parent ? parent.manifest.sequence + 1 : sequence;
+  const example = exampleManifest(number, { ...continuing(parent), blockCount, ...written });
+  const draft = { ...example, details: clearDetails(example) };
+  const manifest = signManifest(await sealManifest(draft, sealer), signer);
+  sealer.close();
+  return await repository.commit(manifest);
+}
+
+async function write(writer: BackupWriter, changes: Iterable<Change>): Promise<WrittenBackup> {
   for (const { bytes, ...extent } of changes) {
     if (bytes) await writer.add(extent, bytes);
     else await writer.addZero(extent);

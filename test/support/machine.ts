@@ -40,6 +40,8 @@ export class Machine {
 
   /** For what ibackup can find out again. */
   readonly cacheFolder: string;
+
+  /** For what ibackup must not forget. */
   readonly stateFolder: string;
 
   /** Variables by which ibackup finds these folders. */

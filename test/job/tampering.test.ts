@@ -1,0 +1,223 @@
+/**
+ * Somebody who can write to the store changes, swaps, puts back or removes objects. Each time `verify`
+ * says so, and a restore gives the right bytes or none.
+ */
+import { Buffer } from "node:buffer";
+import { generateKeyPairSync } from "node:crypto";
+import { beforeEach, describe, expect, test } from "vitest";
+import type { StoredManifest } from "../../src/core/manifest.ts";
+import { IbackupError } from "../../src/errors.ts";
+import { findMissing, noteSeen } from "../../src/job/newest_seen.ts";
+import { SILENT_PROGRESS } from "../../src/job/progress.ts";
+import { type VerifyOptions, type VerifyResult, verify } from "../../src/job/verify.ts";
+import { putHead } from "../../src/repo/heads.ts";
+import { openRepository, Repository, type RepositoryKeys } from "../../src/repo/repository.ts";
+import { signerOf } from "../../src/repo/signature.ts";
+import {
+  BLOCK_BYTES,
+  chainTo,
+  content,
+  newRepository,
+  restore,
+  seededRandom,
+  takeBackup,
+} from "../support/backups.ts";
+import { machineContext } from "../support/context.ts";
+import { Machine } from "../support/machine.ts";
+import { MemoryStore } from "../support/memory_store.ts";
+
+const BLOCKS = 200;
+const SEED = 20_261_123;
+const signer = signerOf(generateKeyPairSync("ed25519").privateKey);
+
+/** Stands for age, which has its own tests: the other bits. */
+const invert = async (key: Uint8Array) => key.map((byte) => byte ^ 0xff);
+const TEST_KEYS: RepositoryKeys = { wrap: invert, unwrap: invert, hasIdentity: true };
+
+let store: MemoryStore;
+let repositoryId: string;
+let chain: StoredManifest[];
+let disk: Uint8Array;
+
+const KINDS = [
+  ["sealed", TEST_KEYS],
+  ["clear", undefined],
+] as const;
+
+async function takeChain(keys: RepositoryKeys | undefined): Promise<void> {
+  store = new MemoryStore();
+  repositoryId = (await newRepository(store)).id;
+  const repository = new Repository(store, repositoryId, keys);
+  disk = content(BLOCKS, 1);
+  chain = [];
+  for (const number of [0, 1, 2, 3]) {
+    const extent = number === 0 ? [0, BLOCKS] : [number * 30, 20];
+    const [firstBlock = 0, blockCount = 0] = extent;
+    const bytes = content(blockCount, number + 1);
+    const parent = chain.at(-1);
+    const change = { firstBlock, blockCount, bytes };
+    const stored = await takeBackup(repository, { blockCount: BLOCKS, parent, signer }, [change]);
+    await putHead(repository, stored, signer);
+    disk.set(bytes, firstBlock * BLOCK_BYTES);
+    chain.push(stored);
+  }
+}
+
+async function verifyNow(
+  keys: RepositoryKeys | undefined,
+  missingOf?: VerifyOptions["missingOf"],
+): Promise<VerifyResult> {
+  await openRepository(store);
+  const repository = new Repository(store, repositoryId, keys);
+  return await verify({ repository, data: "all", missingOf, progress: SILENT_PROGRESS });
+}
+
+/** That it cannot even be read is noticed as well. */
+async function isNoticed(keys: RepositoryKeys | undefined): Promise<boolean> {
+  return (await orRefusal(async () => (await verifyNow(keys)).problems.length > 0)) ?? true;
+}
+
+/** Throws when a restore of the newest backup gives other bytes than it should. */
+async function restoreRightOrNot(keys: RepositoryKeys | undefined): Promise<void> {
+  const newest = chain.at(-1)!;
+  const found = await orRefusal(async () => {
+    const repository = new Repository(store, repositoryId, keys);
+    return await restore(repository, await chainTo(repository, newest));
+  });
+  if (found) expect(Buffer.compare(found, disk)).toBe(0);
+}
+
+async function orRefusal<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    const code = error instanceof IbackupError ? error.code : "";
+    if (["CORRUPT_DATA", "REPOSITORY_FORMAT", "BACKUP_UNKNOWN"].includes(code)) return undefined;
+    throw error;
+  }
+}
+
+/** Changes the store, looks, and puts it back. */
+async function expectNoticed(
+  keys: RepositoryKeys | undefined,
+  what: string,
+  change: (objects: Map<string, Uint8Array>) => void,
+): Promise<void> {
+  const before = new Map(store.objects);
+  change(store.objects);
+  expect(await isNoticed(keys), `seed ${SEED}: ${what} is noticed`).toBe(true);
+  await restoreRightOrNot(keys);
+  store.objects.clear();
+  for (const [key, bytes] of before) store.objects.set(key, bytes);
+}
+
+const kindOf = (key: string) => key.split("/")[0];
+
+describe.each(KINDS)("in a %s repository", (_, keys) => {
+  beforeEach(async () => await takeChain(keys));
+
+  test("all is well while nobody has changed anything", async () => {
+    const { problems, warnings, backups } = await verifyNow(keys);
+    expect({ problems, warnings, backups }).toEqual({ problems: [], warnings: [], backups: 4 });
+    await restoreRightOrNot(keys);
+    expect(new Set([...store.objects.keys()].map(kindOf))).toEqual(
+      new Set(["repository", "manifests", "heads", "indexes", "packs"]),
+    );
+  });
+
+  test("a flipped bit is noticed, in objects of every kind", async () => {
+    const random = seededRandom(SEED);
+    for (const [key, bytes] of [...store.objects]) {
+      for (let sample = 0; sample < 12; sample++) {
+        const at = sample < 3 ? sample * 9 : random(bytes.length);
+        const flipped = bytes.slice();
+        flipped[at] = flipped[at]! ^ (1 << random(8));
+        await expectNoticed(keys, `a bit of byte ${at} of ${key}`, (all) => all.set(key, flipped));
+      }
+    }
+  });
+
+  test("an object that was cut off is noticed", async () => {
+    const random = seededRandom(SEED + 1);
+    for (const [key, bytes] of [...store.objects]) {
+      for (const length of [0, random(bytes.length), bytes.length - 1]) {
+        const cut = bytes.slice(0, length);
+        await expectNoticed(keys, `${key} cut at ${length}`, (all) => all.set(key, cut));
+      }
+    }
+  });
+
+  test("an object in the place of another of its kind is noticed", async () => {
+    const places = [...store.objects.keys()];
+    for (const place of places) {
+      for (const other of places) {
+        if (place === other || kindOf(place) !== kindOf(other)) continue;
+        await expectNoticed(keys, `${other} as ${place}`, (all) => all.set(place, all.get(other)!));
+      }
+    }
+  });
+
+  test("a removed object is noticed, but for the head that a crash may have left out", async () => {
+    for (const key of [...store.objects.keys()]) {
+      if (kindOf(key) === "heads" || key === "repository") continue;
+      await expectNoticed(keys, `the removal of ${key}`, (all) => all.delete(key));
+    }
+  });
+
+  test("the newest backup that was taken out is told by its name", async () => {
+    const newest = chain.at(-1)!;
+    store.objects.delete(newest.key);
+    const { problems } = await verifyNow(keys);
+    expect(problems).toMatchObject([{ object: newest.key }]);
+    expect(problems[0]?.reason).toBe(
+      `the backup ${newest.manifest.backupId} was removed, and not by prune`,
+    );
+  });
+
+  test("a backup that somebody else has put into the chain is told", async () => {
+    const repository = new Repository(store, repositoryId, keys);
+    const stranger = signerOf(generateKeyPairSync("ed25519").privateKey);
+    const disk = { blockCount: BLOCKS, parent: chain.at(-1), signer: stranger };
+    const forged = await takeBackup(repository, disk, [{ firstBlock: 0, blockCount: BLOCKS }]);
+    const { warnings } = await verifyNow(keys);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain(`${forged.manifest.backupId} was not signed by the machine`);
+  });
+});
+
+describe("a repository that was put back to an older state", () => {
+  test("is noticed by the machine that has seen a newer one", async () => {
+    await takeChain(undefined);
+    const machine = new Machine();
+    try {
+      const context = machineContext(machine) as Parameters<typeof findMissing>[0];
+      const newest = chain.at(-1)!;
+      noteSeen(context, repositoryId, newest);
+      const missingOf: VerifyOptions["missingOf"] = (found) =>
+        findMissing(context, repositoryId, found);
+      expect((await verifyNow(undefined, missingOf)).problems).toEqual([]);
+
+      const head = newest.key.replace("manifests", "heads");
+      store.objects.delete(newest.key);
+      store.objects.delete(head);
+      expect((await verifyNow(undefined)).problems).toEqual([]);
+      expect((await verifyNow(undefined, missingOf)).problems).toMatchObject([
+        { object: newest.key, reason: expect.stringMatching(/is not there any more$/) },
+      ]);
+
+      // Another one in its place, as good as any.
+      const repository = await openRepository(store);
+      const parent = chain.at(-2);
+      const other = await takeBackup(repository, { blockCount: BLOCKS, parent, signer }, [
+        { firstBlock: 7, blockCount: 1 },
+      ]);
+      await putHead(repository, other, signer);
+      expect(other.key).toBe(newest.key);
+      expect((await verifyNow(undefined, missingOf)).problems).toMatchObject([
+        { object: newest.key, reason: expect.stringMatching(/is another one now$/) },
+      ]);
+    } finally {
+      machine.close();
+    }
+  });
+});
