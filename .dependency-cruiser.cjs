@@ -12,8 +12,20 @@ const MAY_IMPORT = {
   tracker: ["frame", "core", "runtime"],
   disk: ["core", "runtime"],
   digests: ["core", "runtime"],
-  config: ["core"],
-  job: ["repo", "keys", "store", "tracker", "disk", "digests", "config", "core", "runtime"],
+  trigger: ["core"],
+  config: ["trigger", "core"],
+  job: [
+    "repo",
+    "keys",
+    "store",
+    "tracker",
+    "disk",
+    "digests",
+    "config",
+    "trigger",
+    "core",
+    "runtime",
+  ],
   cli: ["job", "config", "core"],
 };
 

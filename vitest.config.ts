@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 /** Two at a time: no root, no loop devices, no BPF, no servers. The rest share one kernel. */
 const PARALLEL = [
-  "test/{core,digests,frame,config,repo}/**/*.test.ts",
+  "test/{core,digests,frame,config,repo,trigger}/**/*.test.ts",
   "test/store/!(s3)*.test.ts",
   "test/*.test.ts",
 ];

@@ -4,10 +4,12 @@ import {
   formatBytes,
   formatCount,
   formatDuration,
+  formatInstant,
   parseDuration,
   parseShortDuration,
 } from "../core/units.ts";
 import { type ErrorCode, EXIT_STATUS, IbackupError } from "../errors.ts";
+import type { DiskDecision } from "../job/due.ts";
 import type { FlushResult } from "../job/flush.ts";
 import { chooseDevices, newCommand, type Result, type Run, type Session } from "./command.ts";
 import { Option } from "./commander.ts";
@@ -22,6 +24,9 @@ export function flushCommand(run: Run) {
       "The first backup of a disk is a base, the next ones are incrementals. Each DEVICE is backed up",
       "after the other (default: `disks` of the config file); when one fails, the others are still tried,",
       "and the exit status is that of the first failure. Prints the backup ids, one a line.",
+      "With --if-due a device that waits is no failure; with --json it gives",
+      '{"due": false, "why", "nextAt"}. The backup says which condition held: `ibackup show`.',
+      "",
       "With --json one device gives one object; several give",
       '{"flushes": [{"device", "backupId", ...} or {"device", "error"}]}.',
       "",
@@ -33,6 +38,7 @@ export function flushCommand(run: Run) {
       "ibackup flush /dev/vda --repo file:///srv/backup",
       "ibackup flush --consistency quiet --json",
       "ibackup flush /dev/vda --wait=10m",
+      "ibackup flush --if-due",
       "ibackup flush --consistency frozen --pre-freeze 'psql -c CHECKPOINT' --freeze-limit 5s",
     ],
     statuses: [...REPOSITORY_STATUSES, ...FLUSH_STATUSES],
@@ -59,6 +65,7 @@ export function flushCommand(run: Run) {
     .option("--pre-freeze <command>", "run before file systems are frozen")
     .option("--frozen <command>", "run while they are frozen; its time is within the limit")
     .option("--post-thaw <command>", "run when they are thawed, or pre-freeze or the flush failed")
+    .option("--if-due", "only where the conditions of [trigger] in the config file hold")
     .action(async (names, { disk, base = false, scan = false, consistency, wait, ...given }) => {
       await run(async (session) => {
         const { named, waitMs } = separate(names, wait);
@@ -67,7 +74,8 @@ export function flushCommand(run: Run) {
         const freezing = freezeRequest(given, session.settings);
         const options = { base, scan, consistency, waitMs, ...freezing };
         const request = { ...options, ...(disk !== undefined && { diskName: disk }) };
-        const flushes = await flushAll(session, devices, request);
+        const policy = given.ifDue ? policyOf(session.settings) : undefined;
+        const flushes = await flushAll(session, devices, { ...request, policy });
         return resultOf(flushes, session);
       });
     });
@@ -140,23 +148,36 @@ function parsePasses(text: string): number {
   });
 }
 
-type Request = Omit<Parameters<typeof import("../job/flush.ts").flushDevice>[1], "device" | "vmId">;
-type Flushed = { device: string } & ({ result: FlushResult } | { error: unknown });
+type FlushRequest = Parameters<typeof import("../job/flush.ts").flushDevice>[1];
+interface Request extends Omit<FlushRequest, "device" | "vmId" | "trigger"> {
+  /** With it, only what it says is due. */
+  policy?: Settings["trigger"];
+}
+type Flushed = { device: string } & (
+  | { result: FlushResult }
+  | { error: unknown }
+  | { decision: NotDue }
+);
+type NotDue = Extract<DiskDecision, { isDue: false }>;
+
+function policyOf({ trigger }: Settings): NonNullable<Settings["trigger"]> {
+  if (trigger !== undefined) return trigger;
+  throw new IbackupError("USAGE", "Cannot tell whether a backup is due", {
+    why: "the config file has no [trigger]",
+    fix: 'write for example `[trigger]` and `every = "1h"` into it',
+  });
+}
 
 async function flushAll(
-  { context, settings }: Session,
+  session: Session,
   devices: readonly string[],
   request: Request,
 ): Promise<Flushed[]> {
-  const { flushDevice } = await import("../job/flush.ts");
+  const { context } = session;
   const flushes: Flushed[] = [];
   for (const device of devices) {
     try {
-      const options = { ...request, device, vmId: settings.vmId };
-      const result = await flushDevice(context, options);
-      flushes.push({ device, result });
-      if (result.hookFailure === undefined) continue;
-      context.progress.message(renderError(result.hookFailure, context.version).trimEnd());
+      flushes.push({ device, ...(await flushOne(session, device, request)) });
     } catch (error) {
       // One disk fails like any command; of several, the others still deserve their backup.
       if (devices.length === 1 || context.signal.aborted) throw error;
@@ -167,25 +188,61 @@ async function flushAll(
   return flushes;
 }
 
+async function flushOne(
+  { context, settings }: Session,
+  device: string,
+  { policy, ...request }: Request,
+): Promise<{ result: FlushResult } | { decision: NotDue }> {
+  const { flushDevice } = await import("../job/flush.ts");
+  const { decideForDisk } = await import("../job/due.ts");
+  const options = { ...request, device, vmId: settings.vmId };
+  const decision = policy && (await decideForDisk(context, policy, options));
+  if (decision?.isDue === false) return { decision };
+  const result = await flushDevice(context, {
+    ...options,
+    ...(decision && { trigger: decision.why }),
+  });
+  if (result.hookFailure !== undefined) {
+    context.progress.message(renderError(result.hookFailure, context.version).trimEnd());
+  }
+  return { result };
+}
+
 function resultOf(flushes: readonly Flushed[], { settings }: Session): Result {
   const done = flushes.flatMap((flush) => ("result" in flush ? [flush] : []));
   const failed = flushes.flatMap((flush) => ("error" in flush ? [flush.error] : []));
-  const [only] = done;
-  const isSingle = flushes.length === 1 && only !== undefined;
+  const waiting = flushes.flatMap((flush) => ("decision" in flush ? [flush] : []));
+  const [only] = flushes;
   const [error] = [...failed, ...done.flatMap(({ result }) => result.hookFailure ?? [])];
   return {
-    json: isSingle ? resultDocument(only.result) : { flushes: flushes.map(documentOf) },
+    json:
+      flushes.length === 1 && only ? documentOf(only) : { flushes: flushes.map(namedDocumentOf) },
     text: done.map(({ result }) => result.backupId).join("\n"),
-    note: settings.json ? "" : done.map(describe).join("\n"),
+    note: settings.json ? "" : [...done.map(describe), ...waiting.map(describeWait)].join("\n"),
     ...(error !== undefined && { status: codeOf(error) }),
   };
 }
 
+function namedDocumentOf(flush: Flushed): object {
+  return { device: flush.device, ...documentOf(flush) };
+}
+
 function documentOf(flush: Flushed): object {
-  const { device } = flush;
-  return "result" in flush
-    ? { device, ...resultDocument(flush.result) }
-    : { device, ...errorDocument(flush.error) };
+  if ("result" in flush) return resultDocument(flush.result);
+  if ("error" in flush) return errorDocument(flush.error);
+  const { why } = flush.decision;
+  return { due: false, why, nextAt: nextAt(flush.decision)?.toISOString() ?? null };
+}
+
+function nextAt({ atMs }: NotDue): Date | undefined {
+  return atMs === null ? undefined : new Date(atMs);
+}
+
+/** "/dev/vda: not due before 2026-11-22 18:00:00Z: 1 h 0 min since the last backup". */
+function describeWait({ device, decision }: { device: string; decision: NotDue }): string {
+  const at = nextAt(decision);
+  const until = at === undefined ? "" : ` before ${formatInstant(at)}`;
+  return `${device}: not due${until}: ${decision.why}`;
 }
 
 /** With `error` when post-thaw failed: the backup is there all the same. */

@@ -42,6 +42,7 @@ function describe({ manifest, manifestSha256, chain, problem }: BackupDetails): 
     ["represents", formatInstant(new Date(manifest.capturedAt))],
     ["consistency", manifest.consistency],
     ["gap check", `${gapCheck}: ${details?.gapReason ?? SEALED}`],
+    ["trigger", manifest.trigger ?? "not said"],
     ["holds", `${blocks}, ${formatCount(manifest.blocksZero, "block")} of zeroes`],
     ["read", formatBytes(manifest.bytesRead)],
     ["stored", formatBytes(manifest.bytesStored)],

@@ -87,6 +87,6 @@ function unreadable(path: string, why: string, fix: string): IbackupError {
 function invalid(path: string, why: string): IbackupError {
   return new IbackupError("CONFIG", `Cannot use the config file "${path}"`, {
     why,
-    fix: "correct it; its settings are repo, vm, disks, [freeze], [hooks], [encryption] and [store]",
+    fix: "correct it; its settings are repo, vm, disks, [freeze], [hooks], [encryption], [store] and [trigger]",
   });
 }

@@ -1,7 +1,8 @@
 /** What a config file may say. */
 import { z } from "zod";
-import { formatDuration, parseByteRate, parseDuration, parseShortDuration } from "../core/units.ts";
-import { IbackupError } from "../errors.ts";
+import { amount, duration } from "../core/amount_schema.ts";
+import { parseByteRate, parseDuration } from "../core/units.ts";
+import { triggerSchema } from "../trigger/policy.ts";
 import {
   FREEZE_BUDGET,
   FREEZE_LIMIT,
@@ -14,25 +15,6 @@ import {
 export const VM_ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 export const VM_ID_RULE =
   "must be 1 to 128 letters, digits, dots, underscores and hyphens, the first a letter or digit";
-
-/** Text with a unit in the file, a number in the settings. */
-function amount(parse: (text: string) => number, message: string) {
-  return z.string().transform((text, context) => {
-    try {
-      return parse(text);
-    } catch (error) {
-      if (!(error instanceof IbackupError)) throw error;
-      context.addIssue({ code: "custom", message, input: text });
-      return z.NEVER;
-    }
-  });
-}
-
-/** Text such as "10s" in the file, milliseconds in the settings. */
-function duration(bounds: { maxMs: number; orZero?: boolean }) {
-  const message = `must be a duration such as "10s", at most ${formatDuration(bounds.maxMs)}`;
-  return amount((text) => parseShortDuration(text, bounds), message);
-}
 
 const command = z.string().min(1, "must not be empty");
 
@@ -98,6 +80,8 @@ export const configSchema = z.strictObject({
   hooks: hooksSchema.optional(),
   encryption: encryptionSchema.optional(),
   store: storeSchema.optional(),
+  /** When the daemon takes a backup. */
+  trigger: triggerSchema.optional(),
 });
 
 export type Config = z.infer<typeof configSchema>;

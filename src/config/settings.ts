@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import type { StoreSettings } from "../core/store_settings.ts";
 import { parseByteRate } from "../core/units.ts";
 import { IbackupError, systemCodeOf } from "../errors.ts";
+import type { TriggerPolicy } from "../trigger/policy.ts";
 import { DEFAULT_CONFIG_FILE } from "./default_file.ts";
 import { loadConfig } from "./load.ts";
 import { type Config, VM_ID_PATTERN, VM_ID_RULE } from "./schema.ts";
@@ -42,6 +43,8 @@ export interface Settings {
   /** Public key of the repository; of the config file. */
   pinnedRecipient: string | undefined;
   store: StoreSettings;
+  /** When a backup is due, if the config file says so. */
+  trigger: TriggerPolicy | undefined;
   json: boolean;
 }
 
@@ -75,6 +78,7 @@ export function resolveSettings(
     passphraseFileGiven: options.passphraseFile,
     pinnedRecipient: config?.encryption?.recipient,
     store: storeSettings(config?.store ?? {}, options.uploadLimit),
+    trigger: config?.trigger,
     json: options.json ?? false,
   };
 }

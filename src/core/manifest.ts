@@ -98,6 +98,8 @@ const fieldsSchema = z.strictObject({
   finishedAt: instant,
   consistency: z.enum(["frozen", "quiet", "fuzzy"]),
   gapCheck: z.enum(["base", "trusted", "compared"]),
+  /** Why it was taken, in words. */
+  trigger: name.optional(),
   /** The longest freeze; null when there was none. */
   freezeMs: z.number().min(0).nullable(),
   passes: z.int().min(1),

@@ -60,15 +60,33 @@ export function parseDuration(text: string): number {
  * @throws IbackupError USAGE.
  */
 export function parseByteRate(text: string): number {
-  const match = /^(\d+(?:\.\d+)?) ?([kMGT]?)(i?)B\/s$/i.exec(text);
-  const base = match?.[3] === "" ? 1000 : 1024;
-  const power = " kmgt".indexOf((match?.[2] ?? "").toLowerCase() || " ");
-  const bytes = Math.round(Number(match?.[1]) * base ** power);
+  const bytes = text.endsWith("/s") ? bytesOf(text.slice(0, -2)) : Number.NaN;
   if (bytes >= 1 && Number.isSafeInteger(bytes)) return bytes;
   throw new IbackupError("USAGE", `Cannot understand the rate "${text}"`, {
     why: "it is not a number above 0 with one of the units B/s, kB/s, KiB/s, MB/s, MiB/s, GiB/s",
     fix: "write for example 10MiB/s",
   });
+}
+
+/**
+ * @param text A number with a unit: "512MiB", "1.5 GiB", "10GB".
+ * @returns Bytes, 1 or more.
+ * @throws IbackupError USAGE.
+ */
+export function parseBytes(text: string): number {
+  const bytes = bytesOf(text);
+  if (bytes >= 1 && Number.isSafeInteger(bytes)) return bytes;
+  throw new IbackupError("USAGE", `Cannot understand the amount "${text}"`, {
+    why: "it is not a number above 0 with one of the units B, kB, KiB, MB, MiB, GB, GiB, TB, TiB",
+    fix: "write for example 1GiB",
+  });
+}
+
+function bytesOf(text: string): number {
+  const match = /^(\d+(?:\.\d+)?) ?([kMGT]?)(i?)B$/i.exec(text);
+  const base = match?.[3] === "" ? 1000 : 1024;
+  const power = " kmgt".indexOf((match?.[2] ?? "").toLowerCase() || " ");
+  return Math.round(Number(match?.[1]) * base ** power);
 }
 
 /**

@@ -51,6 +51,9 @@ export interface FlushResult {
   hookFailure: IbackupError | undefined;
 }
 
+/** The trigger of a backup that a user, or what he has set up, has asked for. */
+const ASKED_FOR = "asked for";
+
 const RANK = { fuzzy: 0, quiet: 1, frozen: 2 } as const;
 
 /** @throws IbackupError; then nothing was committed, and no dirty block is forgotten. */
@@ -139,6 +142,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
     disk,
     parent: gapCheck.verdict === "base" ? undefined : flush.parent,
     gapCheck,
+    trigger: options.trigger ?? ASKED_FOR,
     reading,
     stored,
     bytesRead: flush.reader.bytesRead,

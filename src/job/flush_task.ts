@@ -24,6 +24,8 @@ export interface FlushOptions {
   scan: boolean;
   /** The least that is accepted. */
   consistency: Manifest["consistency"];
+  /** Why it is taken. Default: somebody has asked. */
+  trigger?: string;
   /** How long to wait for another ibackup that works on the disk. Default: not at all. */
   waitMs?: number;
   /** What is not given is as in `DEFAULT_FREEZE`. */

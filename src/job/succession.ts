@@ -129,6 +129,8 @@ export interface ManifestParts {
   /** Undefined for a base. */
   parent: StoredManifest | undefined;
   gapCheck: GapVerdict;
+  /** Why the backup is taken. */
+  trigger: string;
   reading: Pick<Manifest, "passes" | "consistency" | "freezeMs"> &
     Pick<ManifestDetails, "fileSystems"> & { capturedAt: Date };
   stored: WrittenBackup;
@@ -161,6 +163,7 @@ export function buildManifest(parts: ManifestParts): ManifestDraft {
     finishedAt: times.finishedAt.toISOString(),
     consistency: reading.consistency,
     gapCheck: parts.gapCheck.verdict,
+    trigger: parts.trigger,
     freezeMs: reading.freezeMs,
     passes: reading.passes,
     blockBytes: disk.blockBytes,

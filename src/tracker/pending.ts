@@ -21,7 +21,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { BlockSet } from "../core/block_set.ts";
-import { assert } from "../errors.ts";
+import { assert, systemCodeOf } from "../errors.ts";
 import { attachmentOf, recentFileOf } from "./attachments.ts";
 import { addBitFile, makeBitFile, readBitFile } from "./bit_file.ts";
 import {
@@ -150,6 +150,20 @@ export class PendingSet {
   read(): BlockSet {
     const blocks = new BlockSet(this.#blockCount);
     for (const { name } of this.#files()) this.#addFile(name, blocks);
+    return blocks;
+  }
+
+  /** All blocks of the set, whoever collected them. The disk's lock is not needed for it. */
+  look(): BlockSet {
+    const blocks = new BlockSet(this.#blockCount);
+    for (const name of [...this.#files().map((file) => file.name), CARRY]) {
+      try {
+        this.#addFile(name, blocks);
+      } catch (error) {
+        // A flush moves and removes files meanwhile.
+        if (systemCodeOf(error) !== "ENOENT") throw error;
+      }
+    }
     return blocks;
   }
 

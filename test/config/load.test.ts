@@ -33,6 +33,40 @@ function failure(run: () => unknown): IbackupError {
 }
 
 describe("loadConfig()", () => {
+  test("reads when a backup is due", () => {
+    write(
+      `[trigger]\nany = [{ blocks = 5 }, { all = [{ bytes = "1GiB" }, { every = "1h" }] }, { cron = "0 3 * * *" }]
+min-gap = "10m"\njitter = "5m"\nquiet = ["mon-fri 08:00-18:00"]\nzone = "Europe/Berlin"`,
+    );
+    expect(resolveSettings({ config: file }, {}).trigger).toEqual({
+      any: [
+        { blocks: 5 },
+        { all: [{ bytes: 2 ** 30 }, { every: 3_600_000 }] },
+        { cron: "0 3 * * *" },
+      ],
+      "min-gap": 600_000,
+      jitter: 300_000,
+      quiet: [{ text: "mon-fri 08:00-18:00", days: [1, 2, 3, 4, 5], from: 480, to: 1080 }],
+      zone: "Europe/Berlin",
+    });
+  });
+
+  test.each([
+    ["", /trigger: must have exactly one of blocks, bytes/],
+    ['every = "1h"\nblocks = 3', /trigger: must have exactly one of/],
+    ["any = [{ blocks = 0 }]", /trigger\.any\[0\]\.blocks: /],
+    ["all = []", /trigger\.all: must have a condition/],
+    ["any = [{ all = [{ often = 1 }] }]", /trigger\.any\[0\]\.all\[0\]\.often: is not a setting/],
+    ['cron = "0 3 * *"', /trigger\.cron: must be a cron expression of five fields/],
+    ['cron = "0 3 30 2 *"', /trigger\.cron: never comes/],
+    ['every = "1h"\nquiet = ["8-18"]', /trigger\.quiet\[0\]: must be hours such as/],
+    ['every = "1h"\nquiet = ["00:00-24:00"]', /trigger\.quiet: leaves no time/],
+    ['every = "1h"\nzone = "Mars/Base"', /trigger\.zone: must be a time zone/],
+  ])("refuses [trigger] %s, and says where and why", (text, why) => {
+    write(`[trigger]\n${text}`);
+    expect(failure(() => loadConfig(file)).why).toMatch(why);
+  });
+
   test("reads every setting", () => {
     write('repo = "file:///srv/backup"\nvm = "web-1"\ndisks = ["/dev/vda", "/dev/vdb"]\n');
     expect(loadConfig(file)).toEqual({
