@@ -1,4 +1,3 @@
-import { Buffer } from "node:buffer";
 import { assert } from "../errors.ts";
 import type { BlockExtent } from "./extent.ts";
 
@@ -6,7 +5,6 @@ import type { BlockExtent } from "./extent.ts";
 const LEAF_BLOCKS = 65_536;
 const LEAF_WORDS = LEAF_BLOCKS / 32;
 const ALL_ONES = 0xffff_ffff;
-const NO_BITS = new Uint8Array(LEAF_WORDS * 4);
 
 /** Stands for a leaf whose blocks are all in the set, so that dense sets cost next to nothing. */
 const FULL = "full";
@@ -259,9 +257,9 @@ function countOnes(word: number): number {
   return Math.imul(bits, 0x0101_0101) >>> 24;
 }
 
-/** Compared by the runtime, not word by word. */
 function isZero(leaf: Uint32Array): boolean {
-  return Buffer.compare(new Uint8Array(leaf.buffer), NO_BITS) === 0;
+  for (let at = 0; at < leaf.length; at++) if (leaf[at] !== 0) return false;
+  return true;
 }
 
 /** Number of zero bits below the lowest one; 32 for 0. */
