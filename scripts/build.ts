@@ -1,17 +1,18 @@
 /**
- * Makes dist/ibackup: one file that runs on any x86-64 (or arm64) Linux and reads nothing from the
+ * Makes dist/ibackup, and its manual pages in dist/man: one file that runs on any x86-64 (or arm64) Linux and reads nothing from the
  * folder it is started in.
  *
  * The helper is embedded. Bun's own x64 executable is the baseline build (no AVX needed).
  */
 
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { endianness } from "node:os";
 import { chdir, execPath, exit } from "node:process";
 import { fileURLToPath } from "node:url";
 
 const OUTPUT = "dist/ibackup";
+const MAN_FOLDER = "dist/man/man8";
 const ENTRY_FOLDER = "dist/entry";
 const HELPER = "helper/.output/ibackup-helper";
 
@@ -94,4 +95,6 @@ compile(draft);
 blankVariables(draft);
 renameSync(draft, OUTPUT);
 run(OUTPUT, "--version");
+rmSync(MAN_FOLDER, { recursive: true, force: true });
+execFileSync(OUTPUT, ["man", "--out", MAN_FOLDER]);
 console.log(`${OUTPUT}: ${(statSync(OUTPUT).size / 2 ** 20).toFixed(0)} MiB`);

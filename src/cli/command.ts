@@ -4,6 +4,7 @@ import { type ErrorCode, IbackupError } from "../errors.ts";
 import type { JobContext } from "../job/context.ts";
 import { Command, type CommandUnknownOpts } from "./commander.ts";
 import { exitStatusHelp } from "./exit_statuses.ts";
+import { valueHelp } from "./values.ts";
 
 export interface Session {
   context: JobContext;
@@ -27,26 +28,49 @@ export interface Result {
 /** Gives a command its context, prints its result, and clears up. */
 export type Run = (action: (session: Session) => Promise<Result>) => Promise<void>;
 
+/** Prints the result of a command that needs neither settings nor context. */
+export type Print = (result: Result) => Promise<void>;
+
 export interface CommandText {
   name: string;
   /** One line, without a full stop. */
   summary: string;
   /** What the summary leaves open: paragraphs. */
   details?: string;
-  examples: readonly string[];
+  examples: readonly [string, string, ...string[]];
   /** Those that not every command has. */
   statuses: readonly ErrorCode[];
 }
 
 /** A command without options, arguments and action, with its help. */
-export function newCommand({ name, summary, details, examples, statuses }: CommandText) {
+export function newCommand(text: CommandText) {
+  const { name, summary, details, examples, statuses } = text;
   const command = new Command(name).summary(summary);
-  const sentence = `${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`;
-  command.description(details === undefined ? sentence : `${sentence}\n\n${details}`);
+  command.description(
+    details === undefined ? sentenceOf(summary) : `${sentenceOf(summary)}\n\n${details}`,
+  );
   const shown = examples.map((example) => `  ${example}`).join("\n");
-  command.addHelpText("after", `\nExamples:\n${shown}\n\n${exitStatusHelp(statuses)}`);
+  command.addHelpText("after", () =>
+    ["", ...valueHelp(command), "Examples:", shown, "", exitStatusHelp(statuses)].join("\n"),
+  );
   applyRules(command);
+  rememberText(command, text);
   return command;
+}
+
+const TEXTS = new WeakMap<CommandUnknownOpts, CommandText>();
+
+export function rememberText(command: CommandUnknownOpts, text: CommandText): void {
+  TEXTS.set(command, text);
+}
+
+/** What a command was made of; undefined for those that commander makes itself. */
+export function textOfCommand(command: CommandUnknownOpts): CommandText | undefined {
+  return TEXTS.get(command);
+}
+
+export function sentenceOf(summary: string): string {
+  return `${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`;
 }
 
 /** Errors are thrown, not printed, and help shows the options that every command has. */
@@ -81,7 +105,13 @@ function usageError(command: CommandUnknownOpts, message: string): IbackupError 
   });
 }
 
-function commandLine(command: CommandUnknownOpts): string {
+/** The program, whose tree a command stands in. */
+export function rootOf(command: CommandUnknownOpts): CommandUnknownOpts {
+  return command.parent === null ? command : rootOf(command.parent);
+}
+
+/** "ibackup track start" */
+export function commandLine(command: CommandUnknownOpts): string {
   const parent = command.parent;
   return parent === null ? command.name() : `${commandLine(parent)} ${command.name()}`;
 }

@@ -42,14 +42,18 @@ export const REPOSITORY_STATUSES = [
   "IO",
 ] as const satisfies readonly ErrorCode[];
 
-/** Lines for the end of a help text: "Exit status:" and the statuses, ascending. */
-export function exitStatusHelp(codes: readonly ErrorCode[]): string {
-  const lines = [...new Set<ErrorCode>([...ALWAYS, ...codes, "INTERRUPTED"])]
+export const ALL_STATUSES = Object.keys(EXIT_STATUS) as ErrorCode[];
+
+/** What a command can end with, ascending, with what each means. */
+export function exitStatuses(codes: readonly ErrorCode[]): [status: string, meaning: string][] {
+  const all = [...new Set<ErrorCode>([...ALWAYS, ...codes, "INTERRUPTED"])]
     .sort((a, b) => EXIT_STATUS[a] - EXIT_STATUS[b])
-    .map((code) => `${String(EXIT_STATUS[code]).padStart(5)}  ${MEANING[code]}`);
-  return ["Exit status:", "    0  done", ...lines].join("\n");
+    .map((code): [string, string] => [String(EXIT_STATUS[code]), MEANING[code]]);
+  return [["0", "done"], ...all];
 }
 
-export function allExitStatusHelp(): string {
-  return exitStatusHelp(Object.keys(EXIT_STATUS) as ErrorCode[]);
+/** Lines for the end of a help text. */
+export function exitStatusHelp(codes: readonly ErrorCode[]): string {
+  const lines = exitStatuses(codes).map(([status, text]) => `${status.padStart(5)}  ${text}`);
+  return ["Exit status:", ...lines].join("\n");
 }

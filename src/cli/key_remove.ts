@@ -10,7 +10,10 @@ export function keyRemoveCommand(run: Run) {
       "may have copied, with the key: only what is written from now on is closed to him. Machines that",
       "take backups refuse the new key until they are told: `ibackup key trust`, or the config file.",
     ].join("\n"),
-    examples: ["ibackup key list && ibackup key remove 0123456789abcdef --identity-file id.txt"],
+    examples: [
+      "ibackup key remove 0123456789abcdef --identity-file id.txt",
+      "ibackup key remove 0123456789abcdef --passphrase-file pass.txt --json",
+    ],
     statuses: [...REPOSITORY_STATUSES, "NO_KEY", "CORRUPT_DATA", "STORE_FULL", "LOCKED_OBJECT"],
   })
     .argument("<slot>", "as `key list` shows it")

@@ -9,7 +9,7 @@ export function keyTrustCommand(run: Run) {
       "A machine seals its backups to the key that it saw first, and refuses another: else whoever can",
       "write to the store could have them sealed to himself.",
     ].join("\n"),
-    examples: ["ibackup key trust age1..."],
+    examples: ["ibackup key trust age1...", "ibackup key trust age1... --repo file:///srv/backup"],
     statuses: [...REPOSITORY_STATUSES, "NOT_PERMITTED", "CORRUPT_DATA"],
   })
     .argument("<recipient>", "the new key, as `key list` shows it on a machine that you trust")

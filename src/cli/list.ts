@@ -23,8 +23,10 @@ export function listCommand(run: Run) {
     .action(async ({ disk }) => {
       await run(async ({ context, settings }) => {
         const { listBackups } = await import("../job/catalogue.ts");
+        const { noteBackups } = await import("../job/completion.ts");
         const scope = { vmId: settings.vmGiven, diskName: disk };
         const catalogue = await listBackups(context, scope);
+        await noteBackups(context, catalogue.backups);
         for (const { error } of catalogue.damaged) {
           context.progress.message(`warning: ${error.message}: ${error.why}`);
         }

@@ -3,17 +3,27 @@ import { DEFAULT_CONFIG_FILE } from "../config/default_file.ts";
 import type { GlobalOptions, Settings } from "../config/settings.ts";
 import { EXIT_STATUS, IbackupError } from "../errors.ts";
 import type { JobContext } from "../job/context.ts";
-import { applyRules, type Result, type Run } from "./command.ts";
+import {
+  applyRules,
+  type CommandText,
+  type Print,
+  type Result,
+  type Run,
+  rememberText,
+  sentenceOf,
+} from "./command.ts";
 import { Command, type CommandUnknownOpts, type OutputConfiguration } from "./commander.ts";
 import { compareCommand } from "./compare.ts";
+import { completeCommand, completionCommand } from "./completion.ts";
 import { copyCommand } from "./copy.ts";
 import { doctorCommand } from "./doctor.ts";
-import { allExitStatusHelp } from "./exit_statuses.ts";
+import { ALL_STATUSES, exitStatusHelp } from "./exit_statuses.ts";
 import { flushCommand } from "./flush.ts";
 import { gcCommand } from "./gc.ts";
 import { initCommand } from "./init.ts";
 import { keyCommand } from "./key.ts";
 import { listCommand } from "./list.ts";
+import { manCommand } from "./man.ts";
 import { pruneCommand } from "./prune.ts";
 import { rebaseCommand } from "./rebase.ts";
 import { protectCommand, tagCommand, unprotectCommand } from "./remarks.ts";
@@ -48,12 +58,12 @@ export interface OpenContext {
 export async function runProgram(args: readonly string[], machine: Machine): Promise<number> {
   const pending: Promise<void>[] = [];
   let status = 0;
-  const run: Run = async (action) => {
-    const result = await runAction(machine, program.opts(), action);
+  const print: Print = async (result) => {
     await printResult(machine, result, program.opts());
     if (result.status !== undefined) status = EXIT_STATUS[result.status];
   };
-  const program = buildProgram(machine.version, run);
+  const run: Run = async (action) => print(await runAction(machine, program.opts(), action));
+  const program = buildProgram(machine.version, run, print);
   writeThrough(program, {
     writeOut: (text) => pending.push(machine.writeOut(text)),
     writeErr: (text) => pending.push(machine.writeError(text)),
@@ -70,9 +80,11 @@ export async function runProgram(args: readonly string[], machine: Machine): Pro
   return status;
 }
 
-function buildProgram(version: string, run: Run) {
-  const program = new Command("ibackup")
-    .description("Incremental block-level backup of a running Linux VM, in one binary.")
+/** The tree of all commands. */
+export function buildProgram(version: string, run: Run, print: Print) {
+  const { name, summary, details, examples, statuses } = PROGRAM;
+  const program = new Command(name)
+    .description(sentenceOf(summary))
     .version(version, "-V, --version", "print the version")
     .helpCommand("help [command]", "show the help of a command")
     .option("--repo <url>", "repository: file:///path or s3://bucket/prefix (or IBACKUP_REPO)")
@@ -89,15 +101,21 @@ function buildProgram(version: string, run: Run) {
       "--passphrase-file <file>",
       "its first line is a passphrase that opens backups (or IBACKUP_PASSPHRASE_FILE)",
     )
-    .option("--upload-limit <rate>", "send no more than this to the store, such as 10MiB/s")
+    .option(
+      "--upload-limit <rate>",
+      "send no more than this to the store, such as 10MiB/s (default: no limit)",
+    )
     .option("--json", "print exactly one JSON document on standard output")
-    .addHelpText("after", `\n${FOOTER}\n\n${allExitStatusHelp()}`);
+    .addHelpText("after", `\n${details}\n\nExamples:\n  ${examples.join("\n  ")}\n`)
+    .addHelpText("after", exitStatusHelp(statuses));
   applyRules(program);
-  for (const make of COMMANDS) program.addCommand(make(run));
+  rememberText(program, PROGRAM);
+  for (const make of COMMANDS) program.addCommand(make(run, print));
+  program.addCommand(completeCommand(run, print), { hidden: true });
   return program;
 }
 
-const COMMANDS: readonly ((run: Run) => CommandUnknownOpts)[] = [
+const COMMANDS: readonly ((run: Run, print: Print) => CommandUnknownOpts)[] = [
   initCommand,
   trackCommand,
   flushCommand,
@@ -115,9 +133,14 @@ const COMMANDS: readonly ((run: Run) => CommandUnknownOpts)[] = [
   unprotectCommand,
   keyCommand,
   doctorCommand,
+  completionCommand,
+  manCommand,
 ];
 
-const FOOTER = `Repository URLs:
+const PROGRAM = {
+  name: "ibackup",
+  summary: "incremental block-level backup of a running Linux VM, in one binary",
+  details: `Repository URLs:
   file:///srv/backup
   s3://bucket/prefix?endpoint=https://host:port&region=REGION&path-style=true
   AWS credentials come from the environment, ~/.aws, or the machine's role, never from arguments.
@@ -127,11 +150,13 @@ Config file:
   vm = "web-1"
   disks = ["/dev/vda"]
   Arguments go before the environment, and the environment before the file. Only root, or the user
-  who runs ibackup, may be able to write it.
-
-Examples:
-  ibackup doctor --repo file:///srv/backup
-  ibackup track start /dev/vda && ibackup flush /dev/vda --repo file:///srv/backup`;
+  who runs ibackup, may be able to write it.`,
+  examples: [
+    "ibackup doctor --repo file:///srv/backup",
+    "ibackup track start /dev/vda && ibackup flush /dev/vda --repo file:///srv/backup",
+  ],
+  statuses: ALL_STATUSES,
+} satisfies CommandText;
 
 async function runAction(
   machine: Machine,

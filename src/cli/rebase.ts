@@ -8,7 +8,10 @@ export function rebaseCommand(run: Run) {
     summary: "make an incremental a base, without moving data",
     details:
       "The backup names itself what its whole chain is made of, and needs none of its parents any more.",
-    examples: ["ibackup rebase latest --disk vda"],
+    examples: [
+      "ibackup rebase latest --disk vda",
+      "ibackup rebase 20261122T170102Z-6f3a9c1d --json",
+    ],
     statuses: [...REPOSITORY_STATUSES, "LOCKED", "BACKUP_UNKNOWN", "CORRUPT_DATA"],
   })
     .argument("<backup>", BACKUP_ARGUMENT)

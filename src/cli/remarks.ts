@@ -10,7 +10,10 @@ export function tagCommand(run: Run) {
   return newCommand({
     name: "tag",
     summary: "give backups tags, which `prune --keep-tag` goes by",
-    examples: ["ibackup tag add latest before-upgrade --disk vda"],
+    examples: [
+      "ibackup tag add latest before-upgrade --disk vda",
+      "ibackup tag remove 20261122T170102Z-6f3a9c1d before-upgrade",
+    ],
     statuses: STATUSES,
   })
     .addCommand(tagAddCommand(run))
@@ -21,7 +24,10 @@ function tagAddCommand(run: Run) {
   return newCommand({
     name: "add",
     summary: "give a backup a tag",
-    examples: ["ibackup tag add 20261122T170102Z-6f3a9c1d release-7"],
+    examples: [
+      "ibackup tag add 20261122T170102Z-6f3a9c1d release-7",
+      "ibackup tag add latest before-upgrade --disk vda",
+    ],
     statuses: STATUSES,
   })
     .argument("<backup>", BACKUP_ARGUMENT)
@@ -34,7 +40,10 @@ function tagRemoveCommand(run: Run) {
   return newCommand({
     name: "remove",
     summary: "take a tag from a backup",
-    examples: ["ibackup tag remove 20261122T170102Z-6f3a9c1d release-7"],
+    examples: [
+      "ibackup tag remove 20261122T170102Z-6f3a9c1d release-7",
+      "ibackup tag remove latest before-upgrade --disk vda",
+    ],
     statuses: STATUSES,
   })
     .argument("<backup>", BACKUP_ARGUMENT)
@@ -48,7 +57,7 @@ export function protectCommand(run: Run) {
     name: "protect",
     summary: "keep a backup whatever a policy says",
     details: "A protected backup is not removed by `prune`, neither by policy nor by name.",
-    examples: ["ibackup protect 20261122T170102Z-6f3a9c1d"],
+    examples: ["ibackup protect 20261122T170102Z-6f3a9c1d", "ibackup protect latest --disk vda"],
     statuses: STATUSES,
   })
     .argument("<backup>", BACKUP_ARGUMENT)
@@ -60,7 +69,10 @@ export function unprotectCommand(run: Run) {
   return newCommand({
     name: "unprotect",
     summary: "let policies decide on a backup again",
-    examples: ["ibackup unprotect 20261122T170102Z-6f3a9c1d"],
+    examples: [
+      "ibackup unprotect 20261122T170102Z-6f3a9c1d",
+      "ibackup unprotect latest --disk vda",
+    ],
     statuses: STATUSES,
   })
     .argument("<backup>", BACKUP_ARGUMENT)

@@ -16,7 +16,7 @@ export function trackWatchCommand(run: Run) {
     statuses: ["NOT_PERMITTED", "UNSUPPORTED", "DEVICE", "TRACKER"],
   })
     .argument("[device...]", "disks or partitions (default: all that are tracked)")
-    .option("--for <duration>", "end after so long, such as 500ms, 10s, 5m", parseDuration)
+    .option("--for <duration>", "end after so long (default: when interrupted)", parseDuration)
     .option("--buffer-pages <count>", "memory pages of each CPU's event buffer", parsePages, 64)
     .action(async (devices, options) => {
       await run(async ({ context, settings, writeLine }) => {

@@ -1,5 +1,5 @@
 /** From what the kernel calls a disk to a path that a user knows. */
-import { readdirSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, realpathSync } from "node:fs";
 import { basename, join } from "node:path";
 import { systemCodeOf } from "../errors.ts";
 
@@ -36,6 +36,29 @@ function startOf(folder: string, name: string): number | undefined {
 /** The kernel writes the slashes of names like "cciss/c0d0" as exclamation marks. */
 function nodeName(folder: string): string {
   return basename(folder).replaceAll("!", "/");
+}
+
+/** All block devices that hold anything: disks, partitions, volumes under their own names. */
+export function blockDevices(): { path: string; sizeBytes: number }[] {
+  return readdirSync("/sys/class/block")
+    .map((name) => ({ path: pathOf(name), sizeBytes: sectorsOf(name) * 512 }))
+    .filter(({ sizeBytes }) => sizeBytes > 0)
+    .sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+function pathOf(name: string): string {
+  const volume = join("/sys/class/block", name, "dm/name");
+  return `/dev/${existsSync(volume) ? `mapper/${readFileSync(volume, "utf8").trim()}` : nodeName(name)}`;
+}
+
+/** A device may go while it is looked at. */
+function sectorsOf(name: string): number {
+  try {
+    return Number(readFileSync(join("/sys/class/block", name, "size"), "utf8"));
+  } catch (error) {
+    if (["ENOENT", "ENODEV"].includes(systemCodeOf(error) ?? "")) return 0;
+    throw error;
+  }
 }
 
 /** Paths of the machine's own disks: not loop, RAM and zram disks, nor drives without a medium. */

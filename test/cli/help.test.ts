@@ -1,59 +1,70 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
+import { placeholderOf } from "../../src/cli/values.ts";
 import { EXIT_STATUS } from "../../src/errors.ts";
+import { COMMANDS, runHere } from "./command_tree.ts";
 import { runCli } from "./run_cli.ts";
 
 const SRC = join(import.meta.dirname, "../../src");
 
-const COMMANDS = [
-  "",
-  "init",
-  "track",
-  "track start",
-  "track stop",
-  "track status",
-  "track watch",
-  "flush",
-  "list",
-  "show",
-  "restore",
-  "verify",
-  "compare",
-  "prune",
-  "gc",
-  "copy",
-  "rebase",
-  "tag",
-  "tag add",
-  "tag remove",
-  "protect",
-  "unprotect",
-  "key",
-  "key list",
-  "key add",
-  "key remove",
-  "key export",
-  "key trust",
-  "doctor",
+/** What the values of options are called: with a unit, or with a word that says it all. */
+const PLACEHOLDERS = [
+  ...["backup", "command", "count", "days", "device", "duration", "file", "folder", "id", "key"],
+  ...["least", "name", "path", "rate", "share", "tag", "text", "time", "url"],
 ];
 
 describe("--help", () => {
   // To take over changed texts: `vitest run test/cli/help.test.ts --update`.
-  test.each(COMMANDS)("of `ibackup %s` is what was agreed on", async (command) => {
-    const words = command.split(" ").filter(Boolean);
-    const { status, stdout, stderr } = runCli([...words, "--help"]);
+  test.each(COMMANDS)("of `ibackup %s` is what was agreed on", async (name) => {
+    const words = name.split(" ").filter(Boolean);
+    const { status, stdout, stderr } = await runHere([...words, "--help"]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
-    const name = ["help", ...words].join("_");
-    await expect(stdout).toMatchFileSnapshot(`__golden__/${name}.txt`);
+    await expect(stdout).toMatchFileSnapshot(`__golden__/${["help", ...words].join("_")}.txt`);
   });
 
-  test.each(COMMANDS.filter((command) => command !== "" && !command.includes(" ")))(
-    "of %s is also shown by `help`",
-    (command) => {
-      expect(runCli(["help", command])).toEqual(runCli([command, "--help"]));
+  test("has a golden for no other command", () => {
+    const golden = COMMANDS.map(([name]) => `${["help", ...name.split(" ")].join("_")}.txt`);
+    const files = readdirSync(join(import.meta.dirname, "__golden__"));
+    expect(files.filter((it) => it.startsWith("help")).sort()).toEqual(
+      golden.map((it) => it.replace("help_.txt", "help.txt")).sort(),
+    );
+  });
+
+  test.each(COMMANDS)("of `ibackup %s` has a purpose, examples and exit statuses", async (name) => {
+    const { stdout } = await runHere([...name.split(" ").filter(Boolean), "--help"]);
+    const line = `ibackup ${name}`.trim();
+    expect(stdout).toMatch(/^Usage: .+\n\n[A-Z][^\n]+\.\n/);
+    expect(stdout.match(new RegExp(`^ {2}.*${line}`, "gm"))?.length).toBeGreaterThanOrEqual(2);
+    expect(stdout).toMatch(
+      /\nExit status:\n {4}0 {2}done\n[\s\S]+\n {2}130 {2}interrupted by a signal\n$/,
+    );
+  });
+
+  const options = COMMANDS.flatMap(([name, command]) =>
+    command.options.map((option): [string, typeof option] => [
+      `${name} ${option.flags}`.trim(),
+      option,
+    ]),
+  );
+
+  test.each(options)(
+    "says of `%s` what it is, in which unit, and what holds without it",
+    (_, it) => {
+      expect(it.description).not.toBe("");
+      const placeholder = placeholderOf(it.flags);
+      if (placeholder !== "") expect(PLACEHOLDERS).toContain(placeholder);
+      // Policies and simulations do not exist until they are asked for.
+      const hasNone = /^--(keep-|simulate)/.test(it.flags) || it.mandatory;
+      if (hasNone || !["count", "days", "duration", "least", "rate"].includes(placeholder)) return;
+      expect(`${it.description} ${it.defaultValue ? "(default: " : ""}`).toContain("(default: ");
     },
   );
+
+  test("is also shown by `help`", async () => {
+    expect(await runHere(["help", "flush"])).toEqual(await runHere(["flush", "--help"]));
+    expect(runCli(["help", "list"])).toEqual(runCli(["list", "--help"]));
+  });
 
   test("of the program lists every exit status", () => {
     const { stdout } = runCli(["--help"]);

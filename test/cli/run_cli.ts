@@ -8,6 +8,9 @@ const MAIN = join(import.meta.dirname, "../../src/main.ts");
 export const CLI: readonly [string, ...string[]] =
   env["IBACKUP_BIN"] === undefined ? [execPath, MAIN] : [env["IBACKUP_BIN"]];
 
+/** What one test has listed is not offered to the next, nor to the user of this machine. */
+const NO_CACHE = { IBACKUP_CACHE_DIR: "/nonexistent/cache" };
+
 export interface Ended {
   status: number | null;
   stdout: string;
@@ -20,7 +23,7 @@ export function runCli(args: readonly string[], settings: Record<string, string>
   const { status, stdout, stderr, error } = spawnSync(program, [...first, ...args], {
     encoding: "utf8",
     cwd: "/",
-    env: { PATH: env["PATH"] ?? "", HOME: "/nonexistent", ...settings },
+    env: { PATH: env["PATH"] ?? "", HOME: "/nonexistent", ...NO_CACHE, ...settings },
   });
   if (error) throw error;
   return { status, stdout, stderr };

@@ -1,0 +1,37 @@
+/** The tree of all commands, as the program builds it. */
+import type { CommandUnknownOpts } from "../../src/cli/commander.ts";
+import { buildProgram, runProgram } from "../../src/cli/program.ts";
+import type { Ended } from "./run_cli.ts";
+
+const never = () => Promise.reject(new Error("no command is run here"));
+
+export const PROGRAM = buildProgram("0.0.0", never, never) as unknown as CommandUnknownOpts;
+
+/** Every command that users see, the program itself first: [["track start", command], ...]. */
+export const COMMANDS: [name: string, command: CommandUnknownOpts][] = walk(PROGRAM, []);
+
+function walk(command: CommandUnknownOpts, names: string[]): [string, CommandUnknownOpts][] {
+  const children = command.commands.filter((child) => !child.name().startsWith("__"));
+  return [
+    [names.join(" "), command],
+    ...children.flatMap((child) => walk(child, [...names, child.name()])),
+  ];
+}
+
+/** Runs a command that needs no machine, in this process. */
+export async function runHere(args: readonly string[], version = "0.0.0"): Promise<Ended> {
+  let stdout = "";
+  let stderr = "";
+  const status = await runProgram(args, {
+    version,
+    environment: {},
+    writeOut: async (text) => {
+      stdout += text;
+    },
+    writeError: async (text) => {
+      stderr += text;
+    },
+    openContext: never,
+  });
+  return { status, stdout, stderr };
+}
