@@ -18,6 +18,9 @@ type Leaf = Uint32Array | typeof FULL | undefined;
  */
 export class BlockSet {
   readonly #leaves: Leaf[];
+  /** Blocks in each leaf, and in all: so that an emptied leaf goes, and nobody has to look. */
+  readonly #leafCounts: Uint32Array;
+  #count = 0;
   /** Blocks are numbered from 0 up to, not including, this. */
   readonly blockCount: number;
 
@@ -25,6 +28,7 @@ export class BlockSet {
     assert(Number.isSafeInteger(blockCount) && blockCount >= 0, "a block count is not negative");
     this.blockCount = blockCount;
     this.#leaves = new Array<Leaf>(Math.ceil(blockCount / LEAF_BLOCKS));
+    this.#leafCounts = new Uint32Array(this.#leaves.length);
   }
 
   /** All blocks of a disk. */
@@ -42,7 +46,7 @@ export class BlockSet {
       const leafIndex = Math.floor(block / LEAF_BLOCKS);
       const leafStart = leafIndex * LEAF_BLOCKS;
       const leafEnd = Math.min(end, leafStart + LEAF_BLOCKS);
-      if (leafEnd - block === LEAF_BLOCKS) this.#leaves[leafIndex] = FULL;
+      if (leafEnd - block === LEAF_BLOCKS) this.#setLeaf(leafIndex, FULL);
       else this.#addInLeaf(leafIndex, block - leafStart, leafEnd - leafStart);
       block = leafEnd;
     }
@@ -77,7 +81,7 @@ export class BlockSet {
       const leafIndex = Math.floor(block / LEAF_BLOCKS);
       const leafStart = leafIndex * LEAF_BLOCKS;
       const leafEnd = Math.min(end, leafStart + LEAF_BLOCKS);
-      if (leafEnd - block === LEAF_BLOCKS) this.#leaves[leafIndex] = undefined;
+      if (leafEnd - block === LEAF_BLOCKS) this.#setLeaf(leafIndex, undefined);
       else this.#removeInLeaf(leafIndex, block - leafStart, leafEnd - leafStart);
       block = leafEnd;
     }
@@ -92,16 +96,12 @@ export class BlockSet {
   }
 
   get isEmpty(): boolean {
-    return this.#leaves.every((leaf) => leaf === undefined || (leaf !== FULL && isZero(leaf)));
+    return this.#count === 0;
   }
 
-  /** How many blocks are in the set. Cost: one look at each allocated word. */
+  /** How many blocks are in the set. */
   count(): number {
-    let total = 0;
-    for (const leaf of this.#leaves) {
-      if (leaf !== undefined) total += leaf === FULL ? LEAF_BLOCKS : countBits(leaf);
-    }
-    return total;
+    return this.#count;
   }
 
   /** How many extents the set is made of. Cost: one look at each allocated word. */
@@ -152,13 +152,18 @@ export class BlockSet {
     if (this.#leaves[leafIndex] === FULL) return;
     const leaf = this.#leafAt(leafIndex);
     const at = (firstBlock % LEAF_BLOCKS) >>> 5;
-    leaf[at] = wordAt(leaf, at) | bits;
+    const before = wordAt(leaf, at);
+    leaf[at] = before | bits;
+    this.#noteCount(leafIndex, countOnes(bits & ~before));
   }
 
   #addInLeaf(leafIndex: number, from: number, to: number): void {
     if (this.#leaves[leafIndex] === FULL) return;
     const leaf = this.#leafAt(leafIndex);
-    changeBits(leaf, [from, to], (word, mask) => word | mask);
+    this.#noteCount(
+      leafIndex,
+      changeBits(leaf, [from, to], (word, mask) => word | mask),
+    );
   }
 
   #removeInLeaf(leafIndex: number, from: number, to: number): void {
@@ -167,9 +172,22 @@ export class BlockSet {
       this.#leaves[leafIndex] = new Uint32Array(LEAF_WORDS).fill(ALL_ONES);
     }
     const leaf = this.#leafAt(leafIndex);
-    changeBits(leaf, [from, to], (word, mask) => word & ~mask);
-    // Mostly blocks are taken out in ascending order: looked for only where that may have ended.
-    if (to === LEAF_BLOCKS && isZero(leaf)) this.#leaves[leafIndex] = undefined;
+    this.#noteCount(
+      leafIndex,
+      changeBits(leaf, [from, to], (word, mask) => word & ~mask),
+    );
+    if (this.#leafCounts[leafIndex] === 0) this.#leaves[leafIndex] = undefined;
+  }
+
+  #setLeaf(leafIndex: number, leaf: typeof FULL | undefined): void {
+    this.#leaves[leafIndex] = leaf;
+    const count = leaf === FULL ? LEAF_BLOCKS : 0;
+    this.#noteCount(leafIndex, count - (this.#leafCounts[leafIndex] ?? 0));
+  }
+
+  #noteCount(leafIndex: number, added: number): void {
+    this.#count += added;
+    this.#leafCounts[leafIndex] = (this.#leafCounts[leafIndex] ?? 0) + added;
   }
 
   #leafAt(leafIndex: number): Uint32Array {
@@ -182,19 +200,27 @@ export class BlockSet {
   }
 }
 
-/** Changes the words of a leaf that hold the bits `[from, to)`; `mask` says which of their bits. */
+/**
+ * Changes the words of a leaf that hold the bits `[from, to)`; `mask` says which of their bits.
+ * @returns How many bits more are 1.
+ */
 function changeBits(
   leaf: Uint32Array,
   [from, to]: readonly [number, number],
   change: (word: number, mask: number) => number,
-): void {
+): number {
   const firstWord = from >>> 5;
   const lastWord = (to - 1) >>> 5;
+  let added = 0;
   for (let at = firstWord; at <= lastWord; at++) {
     const low = at === firstWord ? ALL_ONES << (from & 31) : ALL_ONES;
     const high = at === lastWord ? ALL_ONES >>> (31 - ((to - 1) & 31)) : ALL_ONES;
-    leaf[at] = change(wordAt(leaf, at), low & high);
+    const before = wordAt(leaf, at);
+    const after = change(before, low & high);
+    leaf[at] = after;
+    added += countOnes(after) - countOnes(before);
   }
+  return added;
 }
 
 /** Appends runs, counted from `start`; one that touches the last extent makes that longer. */
@@ -239,15 +265,6 @@ function pushRunsOfWord(runs: number[], bits: number, base: number): void {
   }
 }
 
-function countBits(words: Uint32Array): number {
-  let total = 0;
-  for (let at = 0; at < words.length; at++) {
-    const bits = wordAt(words, at);
-    if (bits !== 0) total += countOnes(bits);
-  }
-  return total;
-}
-
 /** Adds up pairs, then fours, then eights of bits. */
 function countOnes(word: number): number {
   let bits = word;
@@ -255,11 +272,6 @@ function countOnes(word: number): number {
   bits = (bits & 0x3333_3333) + ((bits >>> 2) & 0x3333_3333);
   bits = (bits + (bits >>> 4)) & 0x0f0f_0f0f;
   return Math.imul(bits, 0x0101_0101) >>> 24;
-}
-
-function isZero(leaf: Uint32Array): boolean {
-  for (let at = 0; at < leaf.length; at++) if (leaf[at] !== 0) return false;
-  return true;
 }
 
 /** Number of zero bits below the lowest one; 32 for 0. */

@@ -12,8 +12,8 @@ import type { CacheFiles } from "./files.ts";
 import { fillUnknown, PAGE_BLOCKS, unknownPage } from "./page.ts";
 import { Turns } from "./turns.ts";
 
-/** 8 MiB: a page stands for 512 blocks. */
-const PAGES_IN_MEMORY = 2048;
+/** 16 MiB: a page stands for 512 blocks. */
+const PAGES_IN_MEMORY = 4096;
 
 export interface DraftOptions {
   shape: DiskShape;
