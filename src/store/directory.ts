@@ -34,6 +34,8 @@ const OPEN_TO_READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NON
  */
 export class DirectoryStore implements Store {
   readonly url: string;
+  /** There is no distance to hide, and each has a pack in memory. */
+  readonly parallelUploads = 2;
   readonly #root: DirectoryRoot;
   #swept: Promise<void> | undefined;
 
