@@ -1,7 +1,8 @@
 import { defineConfig } from "vitest/config";
 
-/** Two at a time: no root, no loop devices, no BPF, no servers. The rest share one kernel. */
+/** Two at a time: no loop devices, BPF or servers, or in a guest's kernel. The rest share one kernel. */
 const PARALLEL = [
+  "test/guest/**/*.test.ts",
   "test/{core,digests,frame,config,repo,trigger}/**/*.test.ts",
   "test/store/!(s3)*.test.ts",
   "test/*.test.ts",
@@ -10,6 +11,7 @@ const PARALLEL = [
 const shared = {
   // Without it, `import { z } from "zod"` is undefined under Bun.
   deps: { interopDefault: false },
+  testTimeout: 600_000,
   hookTimeout: 120_000,
 };
 
@@ -25,7 +27,6 @@ export default defineConfig({
           name: "parallel",
           include: PARALLEL,
           maxWorkers: 2,
-          testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
       },
@@ -36,7 +37,6 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: PARALLEL,
           maxWorkers: 1,
-          testTimeout: 600_000,
           sequence: { groupOrder: 1 },
         },
       },
