@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 /** Until the writer has all its writes in flight and the disk has settled. */
 const WARM_UP_MS = 2000;
 const SECTORS_PER_WRITE = 8;
+const IN_FLIGHT = 32;
 
 export interface RandomWrites {
   /** 4 KiB writes that ended, a second, from now on. */
@@ -15,13 +16,25 @@ export interface RandomWrites {
   stop: () => Promise<void>;
 }
 
-/** 4 KiB at random places of a file, with O_DIRECT, 32 in flight; counted on the disk it is on. */
-export async function startRandomWrites(file: string, device = file): Promise<RandomWrites> {
+/**
+ * 4 KiB at random places of a file, with O_DIRECT, 32 in flight; counted on the disk it is on.
+ * @param jobs Threads that write: one of them alone is limited by its processor, not by a fast disk.
+ */
+export async function startRandomWrites(
+  file: string,
+  { device = file, jobs = 1 }: { device?: string; jobs?: 1 | 2 } = {},
+): Promise<RandomWrites> {
   const fio = spawn(
     "fio",
     [
       ...["--name=write", `--filename=${file}`, "--rw=randwrite", "--bs=4k", "--direct=1"],
-      ...["--ioengine=libaio", "--iodepth=32", "--norandommap", "--randrepeat=0"],
+      ...[
+        "--ioengine=libaio",
+        `--numjobs=${jobs}`,
+        `--iodepth=${IN_FLIGHT / jobs}`,
+        "--norandommap",
+        "--randrepeat=0",
+      ],
       ...["--time_based", "--runtime=1d", "--output=/dev/null"],
     ],
     { stdio: ["ignore", "ignore", "inherit"] },
