@@ -16,7 +16,7 @@ export interface Session {
 /** What a command found or did. Printing it is the last thing that happens. */
 export interface Result {
   /** The document that `--json` prints. */
-  json: unknown;
+  json: object;
   /** For standard output, without the last newline; empty for nothing. Not printed with `--json`. */
   text: string;
   /** For standard error. Not printed with `--json`. */

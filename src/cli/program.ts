@@ -186,13 +186,20 @@ async function printResult(
   { json, text, note = "" }: Result,
   options: GlobalOptions,
 ): Promise<void> {
-  if (options.json) return machine.writeOut(`${JSON.stringify(json, null, 2)}\n`);
+  if (options.json) return machine.writeOut(documentText(json));
   if (text !== "") await machine.writeOut(`${printable(text)}\n`);
   if (note !== "") await machine.writeError(`${printable(note)}\n`);
 }
 
+/** Of all documents. Raised when a field goes or comes to mean something else (docs/JSON.md). */
+export const SCHEMA_VERSION = 1;
+
+function documentText(document: object): string {
+  return `${JSON.stringify({ schemaVersion: SCHEMA_VERSION, ...document }, null, 2)}\n`;
+}
+
 async function tellError(machine: Machine, error: unknown, json: boolean): Promise<number> {
-  if (json) await machine.writeOut(`${JSON.stringify(errorDocument(error), null, 2)}\n`);
+  if (json) await machine.writeOut(documentText(errorDocument(error)));
   await machine.writeError(printable(renderError(error, machine.version)));
   return EXIT_STATUS[error instanceof IbackupError ? error.code : "INTERNAL"];
 }

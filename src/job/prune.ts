@@ -69,13 +69,16 @@ export async function prune(context: JobContext, options: PruneOptions): Promise
   const { backups, policy, dryRun } = options;
   if (backups.length === 0 && isEmptyPolicy(policy)) throw nothingAsked();
   const repository = await context.openRepository();
-  if (dryRun) return { ...(await plan(context, repository, options)), removed: [], locked: [] };
+  if (dryRun) {
+    const { newest: _, ...planned } = await plan(context, repository, options);
+    return { ...planned, removed: [], locked: [] };
+  }
   return await whileAlone(context, { store: repository.store, what: "prune" }, async () => {
-    const planned = await plan(context, repository, options);
+    const { newest, ...planned } = await plan(context, repository, options);
     const wanted = new Set(planned.backups.flatMap((it) => (it.kept ? [] : it.backupId)));
     const { signal } = context;
     const remove = () => removeBackups(repository, wanted, { signal });
-    const removal = await withLeases(context, { repository, newest: planned.newest }, remove);
+    const removal = await withLeases(context, { repository, newest }, remove);
     forgetSeen(context, repository.id, removal.removed);
     return { ...planned, ...removalOf(removal) };
   });

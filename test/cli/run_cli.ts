@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { env, execPath } from "node:process";
+import { SCHEMA_VERSION } from "../../src/cli/program.ts";
 
 const MAIN = join(import.meta.dirname, "../../src/main.ts");
 
@@ -29,7 +30,10 @@ export function runCli(args: readonly string[], settings: Record<string, string>
   return { status, stdout, stderr };
 }
 
-/** The one document on standard output: anything else there makes this throw. */
+/** The one document on standard output, without its version: anything else there makes this throw. */
 export function jsonOf({ stdout }: Ended): Record<string, unknown> {
-  return JSON.parse(stdout) as Record<string, unknown>;
+  const { schemaVersion, ...document } = JSON.parse(stdout) as Record<string, unknown>;
+  if (schemaVersion !== SCHEMA_VERSION)
+    throw new Error(`version ${String(schemaVersion)}: ${stdout}`);
+  return document;
 }
