@@ -89,7 +89,11 @@ describe("global options", () => {
   test("may stand before and after the command", () => {
     const before = runCli(["--json", "--repo", repo, "list"]);
     const after = runCli(["list", "--repo", repo, "--json"]);
-    expect(before).toEqual({ status: 0, stdout: '{\n  "schemaVersion": 1,\n  "backups": []\n}\n', stderr: "" });
+    expect(before).toEqual({
+      status: 0,
+      stdout: '{\n  "schemaVersion": 1,\n  "backups": []\n}\n',
+      stderr: "",
+    });
     expect(after).toEqual(before);
   });
 
