@@ -1,5 +1,5 @@
 /** The disk on which a guest keeps its repository: this machine looks into it between two boots. */
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { guestDisk } from "./guest.ts";
 import { type Machine, run } from "./machine.ts";
 import { ibackup, ibackupJson } from "./program.ts";
@@ -55,11 +55,13 @@ export function lookInto<T>(
 /** A guest's repository, opened by ibackup on this machine. */
 export class GuestRepository {
   readonly #machine: Machine;
-  readonly #env: { IBACKUP_REPO: string };
+  readonly #env: { IBACKUP_REPO: string; IBACKUP_STATE_DIR: string };
 
   constructor(machine: Machine, url: string) {
     this.#machine = machine;
-    this.#env = { IBACKUP_REPO: url };
+    // What was seen at another moment of the disk is not missing at this one.
+    const state = mkdtempSync(machine.path("state-"));
+    this.#env = { IBACKUP_REPO: url, IBACKUP_STATE_DIR: state };
   }
 
   /** False when `init` has not ended. */
