@@ -43,7 +43,7 @@ describe.runIf(canTrack())("tracking", () => {
     expect(readdirSync(site.pinFolder)).not.toEqual([]);
     site.must("track", "stop");
     expect(existsSync(site.pinFolder)).toBe(false);
-    expect(site.status()).toEqual({ session: null, devices: [] });
+    expect(site.status()).toMatchObject({ session: null, devices: [] });
     // Not being tracked is fine.
     site.must("track", "stop");
   });

@@ -41,7 +41,7 @@ describe.runIf(canTrack())("flush --if-due", () => {
 
   test("counts blocks, each once, and from the last backup on", () => {
     expect(triggerOf(flushIfDue("blocks = 20"))).toBe("no backup to continue");
-    expect(flushIfDue("blocks = 20")).toEqual({
+    expect(flushIfDue("blocks = 20")).toMatchObject({
       due: false,
       why: "20 changed blocks",
       nextAt: null,

@@ -23,7 +23,7 @@ const PENDING_FILES_MAX = 4;
 const TEMPORARY = /^\.tmp-/;
 /** However long freezing takes on a machine that has too much to do. */
 const ALWAYS_FROZEN = ["--consistency", "frozen", "--freeze-budget", "5s"];
-const REPOSITORY_FOLDERS = ["indexes", "leases", "manifests", "packs", "repository"];
+const REPOSITORY_FOLDERS = ["heads", "indexes", "leases", "manifests", "packs", "repository"];
 
 interface Listed {
   backupId: string;
