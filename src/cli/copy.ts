@@ -14,6 +14,8 @@ export function copyCommand(run: Run) {
       "of its own, everything is opened, checked, and sealed to those. What is there already is not sent",
       "again: run it again after any failure, or from cron. Without BACKUP all are copied; a copy whose",
       "parents stay behind is a base. Each of the two can be pruned by itself.",
+      "The rules of the other store are those below [copy] in the config file, where [store] has those",
+      "of the repository; --upload-limit goes before both.",
       'With --json: {"to", "copied": [{"backupId", "isNew", "bytesCopied"}]}.',
     ].join("\n"),
     examples: [
@@ -36,7 +38,8 @@ export function copyCommand(run: Run) {
       await run(async ({ context, settings }) => {
         const { copy } = await import("../job/copy.ts");
         const scope = { vmId: settings.vmGiven, diskName: disk };
-        return resultOf(await copy(context, { to, backups, scope }));
+        const rules = settings.copyStore;
+        return resultOf(await copy(context, { to, rules, backups, scope }));
       });
     });
 }

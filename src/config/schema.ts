@@ -80,6 +80,8 @@ export const configSchema = z.strictObject({
   hooks: hooksSchema.optional(),
   encryption: encryptionSchema.optional(),
   store: storeSchema.optional(),
+  /** The same for the store that `copy` goes to. */
+  copy: storeSchema.optional(),
   /** When the daemon takes a backup. */
   trigger: triggerSchema.optional(),
 });

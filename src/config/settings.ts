@@ -43,6 +43,8 @@ export interface Settings {
   /** Public key of the repository; of the config file. */
   pinnedRecipient: string | undefined;
   store: StoreSettings;
+  /** Of the store that backups are copied to. */
+  copyStore: StoreSettings;
   /** When a backup is due, if the config file says so. */
   trigger: TriggerPolicy | undefined;
   json: boolean;
@@ -78,6 +80,7 @@ export function resolveSettings(
     passphraseFileGiven: options.passphraseFile,
     pinnedRecipient: config?.encryption?.recipient,
     store: storeSettings(config?.store ?? {}, options.uploadLimit),
+    copyStore: storeSettings(config?.copy ?? {}, options.uploadLimit),
     trigger: config?.trigger,
     json: options.json ?? false,
   };

@@ -1,6 +1,7 @@
 /** Copies backups to another store. */
 import type { BackupScope } from "../core/chain.ts";
 import { selectBackup } from "../core/chain.ts";
+import type { StoreSettings } from "../core/store_settings.ts";
 import { copyBackups } from "../repo/copy.ts";
 import type { CopiedBackup } from "../repo/copy_way.ts";
 import { cloneRepository, openRepository, type Repository } from "../repo/repository.ts";
@@ -13,6 +14,8 @@ import { findKeys } from "./repository_keys.ts";
 export interface CopyRequest {
   /** URL of the store that they go to. */
   to: string;
+  /** What is asked of that store. */
+  rules: StoreSettings;
   /** Ids or their unique beginnings; none: all in scope. */
   backups: readonly string[];
   scope: BackupScope;
@@ -31,7 +34,7 @@ export interface CopyResult {
  *   place of a backup is taken; NO_KEY, BACKUP_UNKNOWN, CORRUPT_DATA.
  */
 export async function copy(context: JobContext, request: CopyRequest): Promise<CopyResult> {
-  const store = await openStore(request.to);
+  const store = await openStore(request.to, request.rules);
   try {
     return await copyInto(context, store, request);
   } finally {

@@ -106,6 +106,9 @@ sse-key = "k"\nupload-limit = "10MiB/s"\nparallel-uploads = 8\n[store.tags]\ntea
     expect(resolveSettings({ config: file }, {}).store).toEqual(store);
     const limited = resolveSettings({ config: file, uploadLimit: "1MB/s" }, {}).store;
     expect(limited).toEqual({ ...store, uploadBytesPerSecond: 1_000_000 });
+    write('[store]\nupload-limit = "10MiB/s"\n[copy]\nstorage-class = "GLACIER_IR"');
+    const { copyStore } = resolveSettings({ config: file, uploadLimit: "1MB/s" }, {});
+    expect(copyStore).toEqual({ storageClass: "GLACIER_IR", uploadBytesPerSecond: 1_000_000 });
   });
 
   test.each([
@@ -199,6 +202,7 @@ describe("resolveSettings()", () => {
       passphraseFileGiven: undefined,
       pinnedRecipient: undefined,
       store: {},
+      copyStore: {},
       json: false,
     });
     expect(resolveSettings({ config: file }, environment)).toMatchObject({
