@@ -6,11 +6,13 @@ import type { JobContext } from "./context.ts";
 import { type DiskLease, takeLease } from "./disk_lease.ts";
 import { describeLeaseholder, hasProcessEnded } from "./leaseholder.ts";
 import { findSuccession, type Succession, type Successor } from "./succession.ts";
+import { UploadJournal } from "./upload_journal.ts";
 
 export interface Claim {
   succession: Succession;
   /** Held; to be released at the end. */
   lease: DiskLease;
+  journal: UploadJournal;
 }
 
 /**
@@ -26,9 +28,16 @@ export async function claimDisk(
   const before = await findSuccession(context, successor, { repository });
   const { diskName } = before;
   const { vmId } = successor;
+  const diskTag = diskTagOf({ vmId, diskName }, sha256Hex);
+  const journal = new UploadJournal({
+    runtimeFolder: context.runtimeDir(),
+    repository,
+    tag: diskTag,
+  });
   const lease = await takeLease(context, repository.store, {
     disk: `"${diskName}" of "${vmId}"`,
-    diskTag: diskTagOf({ vmId, diskName }, sha256Hex),
+    diskTag,
+    continues: journal.lease,
     holder: describeLeaseholder(context, lockFile),
     now: () => context.clock.now(),
     hasEnded: hasProcessEnded,
@@ -38,7 +47,8 @@ export async function claimDisk(
     // Whoever had the lease until now has probably added a backup.
     const named = { ...successor, diskName };
     const succession = await findSuccession(context, named, { repository, before });
-    return { succession, lease };
+    journal.begin(lease.first);
+    return { succession, lease, journal };
   } catch (error) {
     await lease.release();
     throw error;

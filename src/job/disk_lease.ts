@@ -3,7 +3,7 @@ import { clearTimeout, setTimeout } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Lease, RENEW_MS } from "../core/lease.ts";
 import { IbackupError, messageOf } from "../errors.ts";
-import { acquireLease, type HeldLease, type LeaseRequest } from "../repo/lease.ts";
+import { acquireLease, type HeldLease, type LeaseMark, type LeaseRequest } from "../repo/lease.ts";
 import type { Store } from "../store/store.ts";
 import type { JobContext } from "./context.ts";
 
@@ -99,6 +99,19 @@ export class DiskLease {
       why: "its lease had ended, as when a machine stands still for long: another ibackup may have taken its place, and gc may have removed what it had stored",
       fix: "run the command again; nothing was committed",
     });
+  }
+
+  get first(): LeaseMark {
+    return this.#held.first;
+  }
+
+  /**
+   * Leaves it as a dead one does: what was stored stays safe from gc until it ends, and the next flush
+   * of this machine goes on with it at once.
+   */
+  async leave(): Promise<void> {
+    this.#isOver = true;
+    await this.pause();
   }
 
   /** Never fails: a lease that is left behind ends by itself, and keeps this machine from nothing. */

@@ -66,16 +66,16 @@ export async function flushDevice(given: JobContext, options: FlushOptions): Pro
   try {
     const repository = await context.openRepository();
     const successor = { vmId, diskName, device: disk.device };
-    const { succession, lease } = await claimDisk(context, successor, {
+    const { succession, lease, journal } = await claimDisk(context, successor, {
       repository,
       lockFile: disk.lockFile,
       waitMs: endsAtMs - context.clock.monotonicMs(),
     });
     try {
-      const claimed = { context, progress, options, disk, repository, lease, ...succession };
-      return await flushClaimed(claimed);
+      const claimed = { context, progress, options, disk, repository, lease, journal };
+      return await flushClaimed({ ...claimed, ...succession });
     } finally {
-      await lease.release();
+      await (journal.isEmpty ? lease.release() : lease.leave());
     }
   } finally {
     await disk.close();
@@ -93,6 +93,7 @@ async function flushClaimed(claimed: Claimed): Promise<FlushResult> {
     blockBytes: disk.blockBytes,
     blockCount: disk.blockCount,
     sealer,
+    journal: claimed.journal,
     signal: context.signal,
   });
   const digests = await openFlushDigests(context, { ...claimed, vmId: options.vmId });
@@ -157,6 +158,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
   ledger?.prepareCommit({ backupId: manifest.backupId, sha256 }, taintsAtStart);
   await flush.lease.confirm("store the backup");
   const committed = await flush.repository.commit(manifest);
+  flush.journal.clear();
   ledger?.commit();
   await flush.digests?.commit(manifest.backupId);
   await leaveTraces(context, { ...flush, stored: committed, signer });

@@ -12,6 +12,7 @@ import type { HookOptions } from "./hooks.ts";
 import type { PendingLedger } from "./pending_ledger.ts";
 import type { SourceDisk } from "./source_disk.ts";
 import type { Succession } from "./succession.ts";
+import type { UploadJournal } from "./upload_journal.ts";
 
 export interface FlushOptions {
   device: string;
@@ -47,6 +48,7 @@ export const DEFAULT_FREEZE: FreezeOptions = { limitMs: 10_000, budgetMs: 200, p
 /** Everything that the steps of one flush share. */
 export interface FlushTask extends Succession, FlushDigests {
   lease: DiskLease;
+  journal: UploadJournal;
   context: JobContext;
   /** That of the context. Held back while anything is frozen. */
   progress: HeldProgress;

@@ -13,6 +13,7 @@ import { RecordSink } from "./record_sink.ts";
 import type { Repository } from "./repository.ts";
 import { NO_SEALER, type Sealer } from "./sealer.ts";
 import { sha256 } from "./sha256.ts";
+import type { PackJournal } from "./stored_packs.ts";
 
 const ZSTD_LEVEL = 3;
 /** Frames being compressed or waiting for their place in a pack, and the most they may take. */
@@ -29,6 +30,8 @@ export interface BackupWriterOptions {
   blockCount: number;
   /** Of `Repository.sealer`. Default: nothing is sealed, in a repository without encryption. */
   sealer?: Sealer | undefined;
+  /** What is in it is not stored again. */
+  journal?: PackJournal | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -91,7 +94,7 @@ class PackingWriter implements BackupWriter {
   #blocksZero = 0;
 
   constructor(repository: Repository, options: BackupWriterOptions) {
-    const { blockBytes, signal, sealer = NO_SEALER } = options;
+    const { blockBytes, signal, journal, sealer = NO_SEALER } = options;
     assert(
       repository.isSealed === (sealer !== NO_SEALER),
       "all that a sealed repository holds is sealed",
@@ -105,6 +108,7 @@ class PackingWriter implements BackupWriter {
       blockBytes,
       sealer,
       signal,
+      journal,
       gauge: this.#gauge,
     });
   }
@@ -183,12 +187,29 @@ class PackingWriter implements BackupWriter {
     if (this.#frame?.intersects(run)) this.#closeFrame(this.#frame);
     this.#blocksChanged += run.blockCount;
     for (let done = 0; done < run.blockCount; ) {
+      const rest = this.#beforeStored({
+        firstBlock: run.firstBlock + done,
+        blockCount: run.blockCount - done,
+      });
       this.#frame ??= new FrameBuilder(await this.#takeFrameBuffer(), blockBytes);
-      const rest = { firstBlock: run.firstBlock + done, blockCount: run.blockCount - done };
       const taken = this.#frame.take(rest, bytes.subarray(done * blockBytes));
       if (taken === 0 || this.#frame.isFull) this.#closeFrame(this.#frame);
       done += taken;
     }
+  }
+
+  /**
+   * Where a frame that is stored already begins, one begins now: so a change in one leaves those after
+   * it as they are.
+   * @returns The beginning of the run, up to the next such block.
+   */
+  #beforeStored({ firstBlock, blockCount }: BlockExtent): BlockExtent {
+    const { journal } = this.#options;
+    if (!journal) return { firstBlock, blockCount };
+    if (this.#frame && journal.begins(firstBlock)) this.#closeFrame(this.#frame);
+    let end = 1;
+    while (end < blockCount && !journal.begins(firstBlock + end)) end++;
+    return { firstBlock, blockCount: end };
   }
 
   async #takeFrameBuffer(): Promise<Uint8Array> {

@@ -20,6 +20,14 @@ export interface LeaseRequest {
   holder: Leaseholder;
   now: () => Date;
   hasEnded: Asking["hasEnded"];
+  /** The first lease of one who broke off, to go on with it if it is still there. */
+  continues?: LeaseMark | undefined;
+}
+
+/** Names one lease of a disk. */
+export interface LeaseMark {
+  number: number;
+  holder: string;
 }
 
 /** What came of asking for a lease. */
@@ -42,9 +50,21 @@ export async function acquireLease(store: Store, request: LeaseRequest): Promise
       return { heldBy: found };
     }
     const held = new HeldLease(store, request, present);
+    if (await isStillThere(store, request, present)) held.continueFrom(request.continues);
     // Where another one took that number first, it is time to look again.
     if (await held.take()) return { held };
   }
+}
+
+async function isStillThere(
+  store: Store,
+  { diskTag, continues }: LeaseRequest,
+  present: readonly string[],
+): Promise<boolean> {
+  const key = continues && leaseKey(diskTag, continues.number);
+  if (key === undefined || !present.includes(key)) return false;
+  const lease = await readLease(store, key);
+  return typeof lease === "object" && lease.holder === continues?.holder;
 }
 
 /** The newest first. */
@@ -81,6 +101,7 @@ export class HeldLease {
   readonly #replaced: Set<string>;
   /** Number of the first of ours. It stays to the end: its store time tells gc when we began. */
   #first: number | undefined;
+  #firstHolder: string;
   /** False when the store has refused to remove one. */
   #mayRemove = true;
 
@@ -89,8 +110,25 @@ export class HeldLease {
     this.#store = store;
     this.#replaced = new Set(present);
     this.#request = request;
+    this.#firstHolder = request.holder.holder;
     this.#acquiredAt = request.now().toISOString();
     this.#number = leaseNumberOf(present[0] ?? "") ?? 0;
+  }
+
+  /**
+   * The first lease that stays to the end: what was stored since that was put is safe from gc. For
+   * whoever goes on with what a dead one has stored it is that of the dead.
+   */
+  get first(): LeaseMark {
+    return { number: this.#first ?? this.#number, holder: this.#firstHolder };
+  }
+
+  /** Before it is taken. @param mark One of those that it follows. */
+  continueFrom(mark: LeaseMark | undefined): void {
+    if (mark === undefined) return;
+    this.#first = mark.number;
+    this.#firstHolder = mark.holder;
+    this.#replaced.delete(this.#keyOf(mark.number));
   }
 
   /**

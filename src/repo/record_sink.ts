@@ -3,6 +3,7 @@ import { indexKey, type PackRef } from "../core/index_codec.ts";
 import { PACK_BYTES_MAX } from "../core/limits.ts";
 import type { ManifestIndex } from "../core/manifest.ts";
 import { packKey } from "../core/pack.ts";
+import { release } from "../runtime/memory.ts";
 import { PARALLEL_UPLOADS, type Store } from "../store/store.ts";
 import { checkFrame } from "./frame_check.ts";
 import { type BuiltIndex, IndexBuilder } from "./index_builder.ts";
@@ -10,6 +11,12 @@ import { BufferPool, type MemoryGauge } from "./memory_pool.ts";
 import { PackBuilder, type PackedFrame } from "./pack_builder.ts";
 import type { Sealer } from "./sealer.ts";
 import { sha256HexOfLarge } from "./sha256.ts";
+import {
+  FrameFinder,
+  type PackJournal,
+  type StoredFrame,
+  type StoredPlace,
+} from "./stored_packs.ts";
 
 interface OpenPack {
   builder: PackBuilder;
@@ -18,6 +25,7 @@ interface OpenPack {
   ref: PromiseWithResolvers<PackRef>;
   /** Of its frames; the first that failed is enough. */
   checks: Promise<void>[];
+  frames: StoredFrame[];
 }
 
 /** An object that is named by its own SHA-256. */
@@ -38,6 +46,8 @@ export class RecordSink {
   readonly #blockBytes: number;
   readonly #sealer: Sealer;
   readonly #packBuffers: BufferPool;
+  readonly #journal: PackJournal | undefined;
+  readonly #finder: FrameFinder | undefined;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   #failure: { error: unknown } | undefined;
@@ -49,6 +59,9 @@ export class RecordSink {
   #pack: OpenPack | undefined;
   #packUploads: Promise<void>[] = [];
   #index = new IndexBuilder();
+  /** Numbers of packs that were stored before, in the table of the open index. */
+  #takenOver = new Map<string, number>();
+  readonly #sizesTakenOver = new Map<string, number>();
   #indexUpload: Promise<void> = Promise.resolve();
   readonly #indexes: ManifestIndex[] = [];
   #bytesStored = 0;
@@ -59,13 +72,16 @@ export class RecordSink {
       blockBytes: number;
       sealer: Sealer;
       gauge: MemoryGauge;
+      journal?: PackJournal | undefined;
       signal?: AbortSignal | undefined;
     },
   ) {
     this.#store = store;
     this.#blockBytes = options.blockBytes;
     this.#sealer = options.sealer;
-    const { gauge, signal } = options;
+    const { gauge, signal, journal } = options;
+    this.#journal = journal;
+    this.#finder = journal && new FrameFinder(store, journal);
     // One is being filled, the others are on their way to the store.
     const count = (store.parallelUploads ?? PARALLEL_UPLOADS) + 1;
     this.#packBuffers = new BufferPool({ count, bufferBytes: PACK_BYTES_MAX, gauge });
@@ -120,7 +136,8 @@ export class RecordSink {
     });
     await this.#settle();
     this.throwIfFailed();
-    return { indexes: this.#indexes, bytesStored: this.#bytesStored };
+    const bytesBefore = [...this.#sizesTakenOver.values()].reduce((sum, size) => sum + size, 0);
+    return { indexes: this.#indexes, bytesStored: this.#bytesStored + bytesBefore };
   }
 
   /** Stops all uploads and waits for their end. */
@@ -149,23 +166,41 @@ export class RecordSink {
   /** @returns When it resolves or rejects, the frame was checked. */
   async #append(frame: PackedFrame): Promise<{ checked: Promise<void> }> {
     if (!this.#index.hasRoomFor(frame.extents.length)) await this.#sealIndex();
+    const stored = await this.#finder?.find(frame);
+    if (stored) return this.#takeOver(frame, stored);
     if (this.#pack && !this.#pack.builder.hasRoomFor(frame.bytes.length)) this.#sealPack();
     this.#pack ??= await this.#openPack();
-    const { builder, number, checks } = this.#pack;
+    const { builder, number, checks, frames } = this.#pack;
     const place = await builder.append(frame);
     this.#index.add({ ...place, pack: number }, frame.extents);
-    const stored = builder.buffer.subarray(place.offset, place.offset + place.storedBytes);
-    const checked = checkFrame(stored, place, { key: builder.key, raw: frame.raw });
+    if (this.#journal) frames.push({ place, extents: frame.extents });
+    const sealed = builder.buffer.subarray(place.offset, place.offset + place.storedBytes);
+    const checked = checkFrame(sealed, place, { key: builder.key, raw: frame.raw });
     // Thrown when the pack is to leave; until then it is not an unhandled rejection.
     checked.catch(() => undefined);
     checks.push(checked);
     return { checked };
   }
 
+  #takeOver({ bytes, raw, extents }: PackedFrame, { pack, place }: StoredPlace) {
+    const { name, sizeBytes, key } = pack;
+    let number = this.#takenOver.get(name);
+    if (number === undefined) {
+      // The index object wipes its keys.
+      const ref = { name, sizeBytes, key: key && { ...key, key: key.key.slice() } };
+      number = this.#index.addPack(Promise.resolve(ref));
+      this.#takenOver.set(name, number);
+      this.#sizesTakenOver.set(name, sizeBytes);
+    }
+    this.#index.add({ ...place, pack: number }, extents);
+    if (bytes !== raw) release(bytes);
+    return { checked: Promise.resolve() };
+  }
+
   async #openPack(): Promise<OpenPack> {
     const builder = new PackBuilder(await this.#packBuffers.take(), this.#sealer.begin("pack"));
     const ref = Promise.withResolvers<PackRef>();
-    return { builder, ref, checks: [], number: this.#index.addPack(ref.promise) };
+    return { builder, ref, checks: [], frames: [], number: this.#index.addPack(ref.promise) };
   }
 
   #sealPack(): void {
@@ -181,12 +216,14 @@ export class RecordSink {
     this.#packUploads.push(upload);
   }
 
-  async #uploadPack({ builder, ref, checks }: OpenPack): Promise<void> {
+  async #uploadPack({ builder, ref, checks, frames }: OpenPack): Promise<void> {
     const bytes = await builder.close(this.#blockBytes);
     const name = await sha256HexOfLarge(bytes);
-    ref.resolve({ name, sizeBytes: bytes.length, key: builder.key });
+    const pack = { name, sizeBytes: bytes.length, key: builder.key };
+    ref.resolve(pack);
     await Promise.all(checks);
     await this.#upload({ key: packKey(name), bytes, sha256: name });
+    this.#journal?.add({ ...pack, frames });
   }
 
   async #upload({ key, bytes, sha256 }: Upload): Promise<void> {
@@ -212,6 +249,7 @@ export class RecordSink {
     const index = this.#index;
     const packUploads = this.#packUploads;
     this.#index = new IndexBuilder();
+    this.#takenOver = new Map();
     this.#packUploads = [];
     // One at a time, so that index objects do not pile up in memory when the store is slow.
     await this.#indexUpload;
