@@ -22,6 +22,8 @@ import { findReachable, type Reachable, type ReachableIndex } from "./reachable.
 import type { Repository } from "./repository.ts";
 
 const TABLES_IN_FLIGHT = 8;
+/** Twice as long as a claim holds (`S3Fence`). */
+const LEFTOVER_MS = 60 * 60_000;
 /** Names of packs that are held at one time: some 150 bytes each. */
 const NAMES_MAX = 400_000;
 const HEX_PAIRS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
@@ -74,6 +76,7 @@ export async function collectGarbage(
       oldSidecars(store, { reachable, cutoffMs: collection.cutoffMs }),
       "documents",
     );
+    await collection.sweep(leftovers(store, now), "documents");
     await collection.sweep(marker.older, "documents");
     return collection.result;
   } finally {
@@ -158,6 +161,16 @@ async function* unreached(
 ): AsyncGenerator<StoredObject> {
   for await (const object of store.list(prefix)) {
     if (!names.has(object.key.slice(object.key.lastIndexOf("/") + 1))) yield object;
+  }
+}
+
+/** What writers and doctors that died have left: claims on keys, and objects that were tried on. */
+async function* leftovers(store: Store, now: number): AsyncGenerator<StoredObject> {
+  for (const prefix of ["claims/", "probe-"]) {
+    for await (const object of store.list(prefix)) {
+      // One that somebody still relies on is never so old, whatever the grace time.
+      if (now - object.storedAtMs > LEFTOVER_MS) yield object;
+    }
   }
 }
 

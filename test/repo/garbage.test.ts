@@ -73,6 +73,26 @@ describe("gc", () => {
     expect(await check(store, images)).toEqual(ids.slice(0, 3));
   });
 
+  test("removes claims and probes that somebody died with, and none that may be in use", async () => {
+    const { store, images, ids } = await chain(2);
+    const leave = async (number: number) => {
+      await store.put(`claims/manifests/${"a".repeat(32)}/0000000001/${number}`, new Uint8Array(1));
+      await store.put(`probe-${number}`, new Uint8Array(1));
+    };
+    await leave(1);
+    store.nowMs += HOUR_MS / 2;
+    await leave(2);
+    expect(await collect(store)).toMatchObject({ documents: 0 });
+    store.nowMs += HOUR_MS / 2 + 1;
+    expect(await collect(store)).toMatchObject({ documents: 2 });
+    const left = [...store.keys("claims/"), ...store.keys("probe-")];
+    expect(left.map((key) => key.at(-1))).toEqual(["2", "2"]);
+    store.nowMs += HOUR_MS;
+    expect(await collect(store)).toMatchObject({ documents: 2 });
+    expect([...store.keys("claims/"), ...store.keys("probe-")]).toEqual([]);
+    expect(await check(store, images)).toEqual(ids);
+  });
+
   test("keeps the packs of removed backups that others took over", async () => {
     const { store, images, ids } = await chain(6);
     const repository = await openRepository(store);
