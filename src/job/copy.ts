@@ -1,6 +1,7 @@
 /** Copies backups to another store. */
 import type { BackupScope } from "../core/chain.ts";
 import { selectBackup } from "../core/chain.ts";
+import { parseManifestKey } from "../core/manifest_key.ts";
 import type { StoreSettings } from "../core/store_settings.ts";
 import { copyBackups } from "../repo/copy.ts";
 import type { CopiedBackup } from "../repo/copy_way.ts";
@@ -9,6 +10,7 @@ import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import type { JobContext } from "./context.ts";
 import { whileAlone } from "./maintenance.ts";
+import { keepLocked } from "./object_lock.ts";
 import { findKeys } from "./repository_keys.ts";
 
 export interface CopyRequest {
@@ -77,11 +79,28 @@ async function copyInto(
         progress.advance(1);
       };
       await copyBackups({ from, to }, wanted, { confirm, signal, onCopied });
+      await lockChains(context, to, copied);
     } finally {
       progress.end();
     }
     return { to: store.url, copied };
   });
+}
+
+/** Of each disk that has a new copy, as a flush does. */
+async function lockChains(
+  context: JobContext,
+  to: Repository,
+  copied: readonly CopiedBackup[],
+): Promise<void> {
+  if (to.store.lock === undefined) return;
+  const ids = new Set(copied.filter(({ isNew }) => isNew).map(({ backupId }) => backupId));
+  const fresh = (await to.manifests()).filter(({ manifest }) => ids.has(manifest.backupId));
+  const byDisk = Map.groupBy(fresh, ({ key }) => parseManifestKey(key)?.diskTag);
+  for (const ofDisk of byDisk.values()) {
+    const newest = ofDisk.toSorted((a, b) => a.manifest.sequence - b.manifest.sequence).at(-1);
+    if (newest) await keepLocked(context, to, newest);
+  }
 }
 
 function describeOther({ store, isSealed }: Repository): string {

@@ -23,6 +23,7 @@ import type { FlushOptions, FlushTask } from "./flush_task.ts";
 import { type Freezing, prepareFreezing } from "./freezing.ts";
 import { HeldProgress } from "./held_progress.ts";
 import { Hooks, NO_HOOKS } from "./hooks.ts";
+import { keepLocked } from "./object_lock.ts";
 import { openLedger } from "./pending_ledger.ts";
 import { type Reading, readDisk } from "./reading.ts";
 import { openSourceDisk } from "./source_disk.ts";
@@ -162,6 +163,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
   ledger?.commit();
   await flush.digests?.commit(manifest.backupId);
   await leaveTraces(context, { ...flush, stored: committed, signer });
+  await keepLocked(context, flush.repository, committed);
   const durationMs = context.clock.monotonicMs() - startedMs;
   return { ...resultOf(draft, gapCheck, durationMs), hookFailure: hooks.endFailure };
 }

@@ -22,7 +22,8 @@ import { putOnce } from "./put_once.ts";
 import { NO_SEALER, openSealer, type Sealer } from "./sealer.ts";
 import { sha256Hex } from "./sha256.ts";
 
-const REPOSITORY_KEY = "repository";
+/** Where the document lies that makes a repository. */
+export const REPOSITORY_KEY = "repository";
 const KIND: DocumentKind = { name: "repository", version: 1 };
 
 const documentSchema = z.strictObject({

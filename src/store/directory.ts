@@ -132,7 +132,7 @@ export class DirectoryStore implements Store {
     }
   }
 
-  async extendRetention(key: string): Promise<void> {
+  async extendRetention(key: string): Promise<Date> {
     throw noLock(this.#place(key));
   }
 

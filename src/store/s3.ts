@@ -1,5 +1,5 @@
 import { env } from "node:process";
-import type { LockMode, StoreSettings } from "../core/store_settings.ts";
+import type { LockMode, LockRule, StoreSettings } from "../core/store_settings.ts";
 import { IbackupError } from "../errors.ts";
 import { assertKey, assertPrefix, compareKeys, isKey } from "./key.ts";
 import { type RetryClock, systemClock } from "./retry_clock.ts";
@@ -16,6 +16,7 @@ import { firstVersion, type KeyVersions, objectOf, S3Versions } from "./s3_versi
 import {
   type ByteRange,
   type EraseOptions,
+  type Extension,
   type Keys,
   PARALLEL_UPLOADS,
   type PutOptions,
@@ -39,6 +40,7 @@ export function openS3Store(
 class S3Store implements Store {
   readonly url: string;
   readonly parallelUploads: number;
+  readonly lock: LockRule | undefined;
   readonly #connection: S3Connection;
   readonly #requests: S3Requests;
   readonly #bucket: S3BucketRequests;
@@ -70,6 +72,7 @@ class S3Store implements Store {
       honoursCondition: isAws(location.endpoint) ? true : undefined,
     });
     this.#eraser = new S3Eraser({ ...parts, bucket: this.#bucket });
+    this.lock = settings.lock;
     this.parallelUploads = settings.parallelUploads ?? PARALLEL_UPLOADS;
     this.#uploads = new Turnstile(this.parallelUploads);
   }
@@ -176,12 +179,13 @@ class S3Store implements Store {
     await this.#eraser.erase(keys, options);
   }
 
-  async extendRetention(key: string, lock: { mode: LockMode; until: Date }): Promise<void> {
+  async extendRetention(key: string, { mode, least, until }: Extension): Promise<Date> {
     assertKey(key);
-    await this.#calls.try({ action: "lock", key }, async () => {
+    return await this.#calls.try({ action: "lock", key }, async () => {
       const held = await this.#bucket.lockOf(key, this.#versionOf(key));
-      if (held?.until !== undefined && held.until >= lock.until) return;
-      await this.#retain(key, lock);
+      if (held?.until !== undefined && held.until >= least) return held.until;
+      await this.#retain(key, { mode, until });
+      return until;
     });
   }
 

@@ -1,4 +1,4 @@
-import type { LockMode } from "../core/store_settings.ts";
+import type { LockMode, LockRule } from "../core/store_settings.ts";
 import type { IbackupError } from "../errors.ts";
 
 /**
@@ -14,6 +14,9 @@ export interface Store {
 
   /** How many objects may be on their way at one time. Default `PARALLEL_UPLOADS`. */
   readonly parallelUploads?: number | undefined;
+
+  /** How objects are locked that are put here. */
+  readonly lock?: LockRule | undefined;
 
   /**
    * Stores a whole object, durably before it resolves; a reader sees all of it or nothing.
@@ -58,10 +61,11 @@ export interface Store {
   erase(keys: Keys, options?: EraseOptions): Promise<void>;
 
   /**
-   * Keeps an object from being removed until then; never shortens what it has.
+   * Keeps an object from being removed; never shortens what it has.
+   * @returns When its retention ends now.
    * @throws IbackupError UNSUPPORTED where the store locks no objects.
    */
-  extendRetention(key: string, lock: { mode: LockMode; until: Date }): Promise<void>;
+  extendRetention(key: string, extension: Extension): Promise<Date>;
 
   /** What this store honours here, found by trying it. For `doctor`. Leaves nothing behind. */
   probe(): Promise<StoreProbe>;
@@ -102,6 +106,14 @@ export interface EraseOptions {
   signal?: AbortSignal | undefined;
   /** Told of each object that its retention protects, with LOCKED_OBJECT. */
   onLocked?: ((locked: LockedObject) => void) | undefined;
+}
+
+export interface Extension {
+  mode: LockMode;
+  /** An object whose retention ends then or later stays as it is. */
+  least: Date;
+  /** When that of any other ends from now on. */
+  until: Date;
 }
 
 export interface LockedObject {

@@ -58,6 +58,7 @@ interface Action<T> {
 /** Wraps a store and spoils the nth call. `fired` tells whether it came to that. */
 export class FaultStore implements Store {
   readonly url: string;
+  readonly lock: Store["lock"];
   readonly #inner: Store;
   readonly #plan: FaultPlan;
   readonly #unsettled: (() => Promise<unknown>)[] = [];
@@ -69,6 +70,7 @@ export class FaultStore implements Store {
 
   constructor(inner: Store, plan: FaultPlan) {
     this.url = inner.url;
+    this.lock = inner.lock;
     this.#inner = inner;
     this.#plan = plan;
     if (plan.fault === "stale list") this.#before = collect(inner.list(""));
@@ -127,10 +129,10 @@ export class FaultStore implements Store {
     await this.#act({ call: "erase", key: all.join(" "), run, write });
   }
 
-  async extendRetention(...args: Parameters<Store["extendRetention"]>): Promise<void> {
+  async extendRetention(...args: Parameters<Store["extendRetention"]>): Promise<Date> {
     const run = () => this.#inner.extendRetention(...args);
-    const write = { keys: [], forgotten: undefined, keep: () => run };
-    await this.#act({ call: "extendRetention", key: args[0], run, write });
+    const write = { keys: [], forgotten: args[1].until, keep: () => run };
+    return await this.#act({ call: "extendRetention", key: args[0], run, write });
   }
 
   async probe(): Promise<StoreProbe> {

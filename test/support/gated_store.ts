@@ -176,9 +176,9 @@ class GatedStore implements Store {
     await this.#inner.erase(all, options);
   }
 
-  async extendRetention(...args: Parameters<Store["extendRetention"]>): Promise<void> {
+  async extendRetention(...args: Parameters<Store["extendRetention"]>): Promise<Date> {
     await this.#turn(args[0]);
-    await this.#inner.extendRetention(...args);
+    return await this.#inner.extendRetention(...args);
   }
 
   async probe(): Promise<StoreProbe> {

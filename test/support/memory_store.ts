@@ -1,7 +1,9 @@
+import { type LockRule, rulesFor } from "../../src/core/store_settings.ts";
 import { assertKey, assertPrefix, compareKeys } from "../../src/store/key.ts";
 import type {
   ByteRange,
   EraseOptions,
+  Extension,
   Keys,
   PutOptions,
   Store,
@@ -16,6 +18,11 @@ export class MemoryStore implements Store {
   readonly objects = new Map<string, Uint8Array>();
   /** When each object was put; one that a test has set in `objects` counts as very old. */
   readonly storedAtMs = new Map<string, number>();
+  /** When the retention of each object ends that was put with a lock; nothing minds it. */
+  readonly lockedUntil = new Map<string, Date>();
+  /** Keys of the calls of `extendRetention`. */
+  readonly lockCalls: string[] = [];
+  lock: LockRule | undefined;
   /** The clock of the store. */
   now: () => number = Date.now;
 
@@ -24,22 +31,29 @@ export class MemoryStore implements Store {
     const copy = new MemoryStore();
     for (const [key, body] of this.objects) copy.objects.set(key, body);
     for (const [key, time] of this.storedAtMs) copy.storedAtMs.set(key, time);
+    for (const [key, until] of this.lockedUntil) copy.lockedUntil.set(key, until);
     copy.now = this.now;
+    copy.lock = this.lock;
     return copy;
   }
 
   async put(key: string, body: Uint8Array, options?: PutOptions): Promise<void> {
     assertKey(key);
     options?.signal?.throwIfAborted();
+    this.#keep(key, body);
+  }
+
+  #keep(key: string, body: Uint8Array): void {
     this.objects.set(key, body.slice());
     this.storedAtMs.set(key, this.now());
+    const { lock } = rulesFor(key, { lock: this.lock }, new Date(this.now()));
+    if (lock) this.lockedUntil.set(key, lock.until);
   }
 
   async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
     assertKey(key);
     if (this.objects.has(key)) return false;
-    this.objects.set(key, body.slice());
-    this.storedAtMs.set(key, this.now());
+    this.#keep(key, body);
     return true;
   }
 
@@ -84,7 +98,14 @@ export class MemoryStore implements Store {
     }
   }
 
-  async extendRetention(): Promise<void> {}
+  async extendRetention(key: string, { least, until }: Extension): Promise<Date> {
+    assertKey(key);
+    const held = this.lockedUntil.get(key);
+    this.lockCalls.push(key);
+    if (held !== undefined && held >= least) return held;
+    this.lockedUntil.set(key, until);
+    return until;
+  }
 
   async probe(): Promise<StoreProbe> {
     return {
