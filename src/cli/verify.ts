@@ -73,7 +73,9 @@ async function verifyShare(
   const { findMissing } = await import("../job/newest_seen.ts");
   const missingOf: VerifyOptions["missingOf"] = (found) =>
     findMissing(context, repository.id, found);
-  const common = { repository, backups, missingOf, progress, signal };
+  const { findOwnWriter } = await import("../job/writer_key.ts");
+  const ownWriter = findOwnWriter(context);
+  const common = { repository, backups, missingOf, ownWriter, progress, signal };
   if (share === undefined) return await verify({ ...common, data: "none" });
   if (share === 1) return await verify({ ...common, data: "all" });
   const cursor = openVerifyCursor(context, repository.id);

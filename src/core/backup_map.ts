@@ -9,7 +9,13 @@ import { z } from "zod";
 import { assert } from "../errors.ts";
 import { isBackupId } from "./backup_id.ts";
 import { corruptObject } from "./corrupt.ts";
-import { type DocumentKind, decodeDocument, encodeDocument, type Sha256Hex } from "./document.ts";
+import {
+  bodyUpTo,
+  type DocumentKind,
+  decodeDocument,
+  encodeDocument,
+  type Sha256Hex,
+} from "./document.ts";
 import { DISK_BLOCKS_MAX } from "./limits.ts";
 import { indexSchema, type Manifest, type RemovedBackup, type StoredManifest } from "./manifest.ts";
 import { SEQUENCE_MAX } from "./manifest_key.ts";
@@ -51,6 +57,9 @@ const mapSchema = z.strictObject({
       diskBlocks: z.int().min(0).max(DISK_BLOCKS_MAX),
     }),
   ),
+  /** As in a manifest; who removes and rearranges may be another machine. */
+  writer: z.base64().nullable(),
+  signature: z.base64().nullable(),
 });
 
 export type BackupMap = z.infer<typeof mapSchema>;
@@ -58,6 +67,11 @@ export type BackupMap = z.infer<typeof mapSchema>;
 /** @throws Error when it breaks a rule, which is a bug. */
 export function encodeMap(map: BackupMap, sha256: Sha256Hex): Uint8Array {
   return encodeDocument(KIND, mapSchema.parse(map), sha256);
+}
+
+/** What `signature` signs. */
+export function signedPartOf(map: BackupMap): Uint8Array {
+  return bodyUpTo("signature", mapSchema.parse(map));
 }
 
 /**
@@ -95,10 +109,10 @@ export function applyMap(
   const why = misfitOfMap(stored, map);
   if (why !== undefined) throw corruptObject(object, why);
   const { parentId, parentSha256, parentSequence, indexes } = map;
-  const { version, removing, removed } = map;
+  const { version, removing, removed, writer } = map;
   const type = parentId === null ? "base" : "incremental";
   const manifest = { ...stored.manifest, type, parentId, parentSha256, parentSequence, indexes };
-  return { ...stored, manifest: manifest as Manifest, map: { version, removing, removed } };
+  return { ...stored, manifest: manifest as Manifest, map: { version, removing, removed, writer } };
 }
 
 function misfitOfMap({ manifest, sha256 }: StoredManifest, map: BackupMap): string | undefined {
@@ -126,7 +140,7 @@ function brokenWalk(manifest: Manifest, { removed, ...map }: BackupMap): string 
   return fits ? undefined : `the hash chain does not lead to ${map.parentId}`;
 }
 
-/** The next map of a backup, that says the same as now. */
+/** The next map of a backup, that says the same as now. Nobody has signed it yet. */
 export function nextMap({ manifest, sha256, map }: StoredManifest): BackupMap {
   const { backupId: id, parentId, parentSha256, parentSequence, blockCount } = manifest;
   return {
@@ -139,6 +153,8 @@ export function nextMap({ manifest, sha256, map }: StoredManifest): BackupMap {
     parentSequence,
     removed: map?.removed ?? [],
     indexes: manifest.indexes.map((index) => ({ diskBlocks: blockCount, ...index })),
+    writer: null,
+    signature: null,
   };
 }
 

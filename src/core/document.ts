@@ -15,6 +15,17 @@ export interface DocumentKind {
   version: number;
 }
 
+/**
+ * The beginning of a body, up to the line of a field of the outermost object: what is signed, or bound.
+ *
+ * @param value As `encodeDocument` gets it.
+ */
+export function bodyUpTo(field: string, value: unknown): Uint8Array {
+  const body = JSON.stringify(value, null, 2);
+  // No text inside of the body has a line break of its own.
+  return new TextEncoder().encode(body.slice(0, body.indexOf(`\n  "${field}": `) + 1));
+}
+
 const HEADER = /^ibackup-([a-z]+) (0|[1-9]\d{0,8}) ([0-9a-f]{64})$/;
 /** Longest header line: a kind of 32 letters, a version of 9 digits, a digest. */
 const HEADER_BYTES_MAX = 128;

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { isBackupId } from "./backup_id.ts";
 import { corruptObject } from "./corrupt.ts";
 import {
+  bodyUpTo as bodyOfUpTo,
   type DocumentKind,
   decodeDocument,
   encodeDocument,
@@ -164,6 +165,8 @@ export interface MapFacts {
   removing: boolean;
   /** The backups between its parent and itself that were removed, oldest first. */
   removed: RemovedBackup[];
+  /** Who signed it; null: nobody. */
+  writer: string | null;
 }
 
 /** A manifest, where it lies, and the digest by which its children name it. */
@@ -216,9 +219,7 @@ export function encodeManifest(manifest: Manifest, sha256: Sha256Hex): Uint8Arra
  * to, or what `signature` signs. Fields from there on may hold anything that the schema takes.
  */
 export function bodyUpTo(field: "details" | "signature", manifest: Manifest): Uint8Array {
-  const body = JSON.stringify(manifestSchema.parse(manifest), null, 2);
-  // No text inside of the body has a line break of its own.
-  return new TextEncoder().encode(body.slice(0, body.indexOf(`\n  "${field}": `) + 1));
+  return bodyOfUpTo(field, manifestSchema.parse(manifest));
 }
 
 /** @param opened The details of a manifest, opened: JSON in UTF-8. @throws IbackupError CORRUPT_DATA. */

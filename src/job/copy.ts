@@ -70,7 +70,7 @@ async function copyInto(
   });
   const { progress, signal } = context;
   if (to.id !== from.id) progress.message(describeOther(to));
-  return await whileAlone(context, { store, what: "copy" }, async ({ confirm }) => {
+  return await whileAlone(context, { store, what: "copy" }, async ({ confirm, signer }) => {
     const copied: CopiedBackup[] = [];
     progress.begin("copying backups", wanted.length);
     try {
@@ -78,7 +78,7 @@ async function copyInto(
         copied.push(one);
         progress.advance(1);
       };
-      await copyBackups({ from, to }, wanted, { confirm, signal, onCopied });
+      await copyBackups({ from, to }, wanted, { confirm, signer, signal, onCopied });
       await lockChains(context, to, copied);
     } finally {
       progress.end();

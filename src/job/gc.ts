@@ -3,7 +3,7 @@ import { collectGarbage, type GcResult } from "../repo/garbage.ts";
 import type { Repository } from "../repo/repository.ts";
 import { rewriteBackup } from "../repo/rewrite.ts";
 import type { JobContext } from "./context.ts";
-import { whileAlone } from "./maintenance.ts";
+import { type Maintenance, whileAlone } from "./maintenance.ts";
 
 export interface GcJobResult extends GcResult {
   /** Packs of which little was left, and which another gc can remove. */
@@ -22,11 +22,12 @@ export async function gc(
   return await whileAlone(
     context,
     { store: repository.store, what: "gc" },
-    async ({ holder: own, confirm }) => {
+    async ({ holder: own, confirm, signer }) => {
       progress.begin("looking for what nothing needs", 0);
       try {
         const result = await collectGarbage(repository, { ...options, own, signal });
-        return { ...result, ...(await rewriteAll(context, repository, { ...options, confirm })) };
+        const given = { ...options, confirm, signer };
+        return { ...result, ...(await rewriteAll(context, repository, given)) };
       } finally {
         progress.end();
       }
@@ -37,13 +38,13 @@ export async function gc(
 async function rewriteAll(
   { signal }: JobContext,
   repository: Repository,
-  { dryRun, confirm }: { dryRun: boolean; confirm: () => Promise<void> },
+  { dryRun, confirm, signer }: { dryRun: boolean } & Pick<Maintenance, "confirm" | "signer">,
 ): Promise<Pick<GcJobResult, "rewrittenPacks" | "rewrittenBytes">> {
   const total = { rewrittenPacks: 0, rewrittenBytes: 0 };
   // Which blocks a pack still serves is sealed.
   if (dryRun || !repository.canOpen) return total;
   for (const stored of await repository.manifests(() => undefined)) {
-    const done = await rewriteBackup(repository, stored, { confirm, signal });
+    const done = await rewriteBackup(repository, stored, { confirm, signer, signal });
     total.rewrittenPacks += done?.packs ?? 0;
     total.rewrittenBytes += done?.bytesStored ?? 0;
   }

@@ -8,10 +8,12 @@ import type { Lease } from "../core/lease.ts";
 import { IbackupError } from "../errors.ts";
 import { acquireLease } from "../repo/lease.ts";
 import { MAINTENANCE_TAG } from "../repo/protected_since.ts";
+import type { FindSigner, Signer } from "../repo/signature.ts";
 import type { Store } from "../store/store.ts";
 import type { JobContext } from "./context.ts";
 import { DiskLease } from "./disk_lease.ts";
 import { describeProcess, hasProcessEnded } from "./leaseholder.ts";
+import { openSigner } from "./writer_key.ts";
 
 /** The right to remove and rearrange. */
 export interface Maintenance {
@@ -19,6 +21,8 @@ export interface Maintenance {
   holder: string;
   /** To be called before anything is named that was stored meanwhile. @throws IbackupError LOCKED. */
   confirm(): Promise<void>;
+  /** Signs what is put meanwhile. */
+  signer: FindSigner;
 }
 
 /**
@@ -40,10 +44,19 @@ export async function whileAlone<T>(
   if ("heldBy" in answer) throw occupied(what, answer.heldBy);
   const lease = new DiskLease(context, answer.held);
   try {
-    return await work({ holder: holder.holder, confirm: () => lease.confirm(what) });
+    const confirm = () => lease.confirm(what);
+    return await work({ holder: holder.holder, confirm, signer: findOnce(context) });
   } finally {
     await lease.release();
   }
+}
+
+function findOnce(context: JobContext): FindSigner {
+  let found: { signer: Signer | undefined } | undefined;
+  return () => {
+    found ??= { signer: openSigner(context) };
+    return found.signer;
+  };
 }
 
 function occupied(what: string, lease: Lease): IbackupError {

@@ -73,15 +73,19 @@ export async function prune(context: JobContext, options: PruneOptions): Promise
     const { newest: _, ...planned } = await plan(context, repository, options);
     return { ...planned, removed: [], locked: [] };
   }
-  return await whileAlone(context, { store: repository.store, what: "prune" }, async () => {
-    const { newest, ...planned } = await plan(context, repository, options);
-    const wanted = new Set(planned.backups.flatMap((it) => (it.kept ? [] : it.backupId)));
-    const { signal } = context;
-    const remove = () => removeBackups(repository, wanted, { signal });
-    const removal = await withLeases(context, { repository, newest }, remove);
-    forgetSeen(context, repository.id, removal.removed);
-    return { ...planned, ...removalOf(removal) };
-  });
+  return await whileAlone(
+    context,
+    { store: repository.store, what: "prune" },
+    async ({ signer }) => {
+      const { newest, ...planned } = await plan(context, repository, options);
+      const wanted = new Set(planned.backups.flatMap((it) => (it.kept ? [] : it.backupId)));
+      const { signal } = context;
+      const remove = () => removeBackups(repository, wanted, { signer, signal });
+      const removal = await withLeases(context, { repository, newest }, remove);
+      forgetSeen(context, repository.id, removal.removed);
+      return { ...planned, ...removalOf(removal) };
+    },
+  );
 }
 
 function removalOf({ removed, locked }: Removal): Pick<PruneResult, "removed" | "locked"> {

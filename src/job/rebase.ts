@@ -13,8 +13,12 @@ export interface RebaseResult {
 /** @throws IbackupError LOCKED while another one rearranges; those of `findBackup`. */
 export async function rebase(context: JobContext, request: BackupRequest): Promise<RebaseResult> {
   const repository = await context.openRepository();
-  return await whileAlone(context, { store: repository.store, what: "rebase" }, async () => {
-    const { backupId } = (await findBackup(context, request)).stored.manifest;
-    return { backupId, changed: await rebaseBackup(repository, backupId) };
-  });
+  return await whileAlone(
+    context,
+    { store: repository.store, what: "rebase" },
+    async ({ signer }) => {
+      const { backupId } = (await findBackup(context, request)).stored.manifest;
+      return { backupId, changed: await rebaseBackup(repository, backupId, signer) };
+    },
+  );
 }

@@ -41,10 +41,16 @@ export async function repair(
   return await whileAlone(
     context,
     { store: repository.store, what: "repair" },
-    async ({ confirm }) => {
+    async ({ confirm, signer }) => {
       const repairs: DeviceRepair[] = [];
       for (const device of devices) {
-        const result = await repairDevice(context, repository, { device, vmId, damaged, confirm });
+        const result = await repairDevice(context, repository, {
+          device,
+          vmId,
+          damaged,
+          confirm,
+          signer,
+        });
         repairs.push({ device, ...result });
       }
       return repairs;
@@ -57,9 +63,9 @@ const PACK = /^packs\/[0-9a-f]{2}\/([0-9a-f]{64})$/;
 async function repairDevice(
   context: JobContext,
   repository: Repository,
-  given: Pick<RepairOptions, "damaged" | "confirm"> & { device: string; vmId: string },
+  given: Pick<RepairOptions, "damaged" | "confirm" | "signer"> & { device: string; vmId: string },
 ): Promise<RepairResult> {
-  const { vmId, damaged, confirm } = given;
+  const { vmId, damaged, confirm, signer } = given;
   const device = describeDevice(given.device);
   const successor = { vmId, diskName: undefined, device };
   const { parent, backups, diskName } = await findSuccession(context, successor, { repository });
@@ -78,7 +84,7 @@ async function repairDevice(
     const { signal } = context;
     const prove = (lost: BlockSet) => provenBlocks({ cache, reader, manifest, signal }, lost);
     const chain = chainOf(backups, manifest.backupId);
-    return await repairChain(repository, chain, { damaged, prove, confirm, signal });
+    return await repairChain(repository, chain, { damaged, prove, confirm, signer, signal });
   } finally {
     await reader.close();
   }

@@ -4,7 +4,7 @@ import type { Writable } from "node:stream";
 import type { BlockSet } from "../core/block_set.ts";
 import { chainOf } from "../core/chain.ts";
 import type { Manifest } from "../core/manifest.ts";
-import { describeWriterChange, writerChanges } from "../core/writers.ts";
+import { describeOddities } from "../core/writers.ts";
 import { describeDevice } from "../disk/block_device.ts";
 import { mountsOf } from "../disk/mounts.ts";
 import { openDeviceTarget, openFileTarget, type RestoreTarget } from "../disk/restore_target.ts";
@@ -18,6 +18,7 @@ import { streamBackup } from "./restore_stream.ts";
 import type { Applied, RestoreOptions, RestoreTask } from "./restore_task.ts";
 import { applyPieces } from "./restore_write.ts";
 import { openTargetKernel } from "./target_kernel.ts";
+import { findOwnWriter } from "./writer_key.ts";
 
 export interface RestoreResult {
   backupId: string;
@@ -51,8 +52,8 @@ export async function restoreBackup(
   const { manifests, stored } = await findBackup(context, options.backup);
   const { manifest } = stored;
   const chain = chainOf(manifests, manifest.backupId);
-  for (const change of writerChanges(chain)) {
-    context.progress.message(`warning: ${describeWriterChange(change)}`);
+  for (const oddity of describeOddities(chain, findOwnWriter(context))) {
+    context.progress.message(`warning: ${oddity}`);
   }
   // An older backup of a disk that has shrunk since may speak of more blocks.
   const damaged = new DamageNotes(Math.max(...chain.map((stored) => stored.manifest.blockCount)));

@@ -6,7 +6,7 @@ import type { Manifest, ManifestIndex, StoredManifest } from "../core/manifest.t
 import { mapInOrder } from "../core/ordered.ts";
 import { packKey } from "../core/pack.ts";
 import { takeTurns } from "../core/rotation.ts";
-import { describeWriterChange, writerChanges } from "../core/writers.ts";
+import { describeOddities } from "../core/writers.ts";
 import { IbackupError } from "../errors.ts";
 import { planReads } from "../repo/block_reader.ts";
 import type { Damage } from "../repo/damage.ts";
@@ -32,6 +32,8 @@ export interface VerifyOptions {
   data: "none" | "all" | DataShare;
   /** What else is wrong with what was found: what this machine remembers otherwise. */
   missingOf?: ((found: FoundBackups) => DamagedManifest[]) | undefined;
+  /** The key of this machine, which may rearrange backups of others. */
+  ownWriter?: string | undefined;
   progress: Progress;
   signal?: AbortSignal | undefined;
 }
@@ -90,7 +92,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const turns = turnsOf(packs, options.data);
     const bytesRead = await checkPacks(verification, packs, turns);
     const last = turns.at(-1)?.name ?? "";
-    const warnings = writerChanges(scope).map(describeWriterChange);
+    const warnings = describeOddities(scope, options.ownWriter);
     return { backups: scope.length, packs: packs.size, bytesRead, last, problems, warnings };
   } finally {
     options.progress.end();

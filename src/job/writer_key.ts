@@ -1,4 +1,4 @@
-/** The key by which a machine signs its backups: made at its first one, and never leaving it. */
+/** The key by which a machine signs what it stores: made when it is first needed, and never leaving it. */
 import { createPrivateKey, generateKeyPairSync } from "node:crypto";
 import { toHex } from "../core/hex.ts";
 import { messageOf } from "../errors.ts";
@@ -6,16 +6,30 @@ import { type Signer, signerOf } from "../repo/signature.ts";
 import type { JobContext } from "./context.ts";
 import { createStateFile, readStateFile } from "./state_file.ts";
 
-/** @returns Undefined where no key can be kept: the backup is not signed, and the user is told why. */
+/** @returns Undefined where no key can be kept: nothing is signed, and the user is told why. */
 export function openSigner(context: JobContext): Signer | undefined {
   try {
-    const path = `${context.stateDir()}/writer.pem`;
+    const path = pathOf(context);
     const pem = readStateFile(path) ?? makeKey(context, path);
     return signerOf(createPrivateKey(pem));
   } catch (error) {
-    context.progress.message(`the backup is not signed: ${messageOf(error)}`);
+    context.progress.message(`what is stored is not signed: ${messageOf(error)}`);
     return undefined;
   }
+}
+
+/** @returns The public key of this machine; undefined when it has none, or it is not to be had. */
+export function findOwnWriter(context: JobContext): string | undefined {
+  try {
+    const pem = readStateFile(pathOf(context));
+    return pem === undefined ? undefined : signerOf(createPrivateKey(pem)).publicKey;
+  } catch {
+    return undefined;
+  }
+}
+
+function pathOf(context: JobContext): string {
+  return `${context.stateDir()}/writer.pem`;
 }
 
 function makeKey(context: JobContext, path: string): string {

@@ -3,6 +3,7 @@
  * broke off goes on where it was.
  */
 import { chainOf } from "../core/chain.ts";
+import { headKeyOf } from "../core/head.ts";
 import type { StoredManifest } from "../core/manifest.ts";
 import { openContentCopy } from "./copy_content.ts";
 import { openObjectCopy } from "./copy_objects.ts";
@@ -13,6 +14,7 @@ import {
   type CopyWay,
   placeTaken,
 } from "./copy_way.ts";
+import { listHeads } from "./heads.ts";
 import { changeNote, readNotes } from "./notes.ts";
 import type { Repository } from "./repository.ts";
 
@@ -28,12 +30,13 @@ import type { Repository } from "./repository.ts";
 export async function copyBackups(
   { from, to }: { from: Repository; to: Repository },
   wanted: readonly StoredManifest[],
-  { confirm, signal, onCopied }: CopyOptions = {},
+  { confirm, signer, signal, onCopied }: CopyOptions = {},
 ): Promise<void> {
-  const route = { from, to, confirm, signal };
+  const route = { from, to, confirm, signer, signal };
   const way = from.id === to.id ? await openObjectCopy(route) : openContentCopy(route);
   const all = await from.manifests(() => undefined);
   const there = new Map((await to.manifests()).map((stored) => [stored.key, stored]));
+  const heads = new Set(await listHeads(to));
   for (const stored of wanted) {
     signal?.throwIfAborted();
     const { backupId } = stored.manifest;
@@ -44,6 +47,8 @@ export async function copyBackups(
       ? { stored: before, bytesCopied: 0 }
       : await way.copy(chain, parentThere(chain, there, way));
     there.set(stored.key, done.stored);
+    // One that was there may be of a copy that broke off before its head.
+    if (!heads.has(headKeyOf(done.stored.key))) await way.leaveHead(done.stored);
     await copyNote(route, stored, done.stored);
     onCopied?.({ backupId, isNew: before === undefined, bytesCopied: done.bytesCopied });
   }

@@ -2,10 +2,10 @@
  * Copies backups into another repository, with an id and keys of its own: each frame is opened and
  * held against its digest, and stored anew, sealed to whoever can read there.
  */
-import { encodeMap, foldParents, nextMap } from "../core/backup_map.ts";
+import { foldParents, nextMap } from "../core/backup_map.ts";
 import type { Manifest, ManifestDraft, StoredManifest } from "../core/manifest.ts";
 import { keyOfManifest } from "../core/manifest.ts";
-import { sidecarKey, sidecarPrefix } from "../core/sidecar_key.ts";
+import { sidecarPrefix } from "../core/sidecar_key.ts";
 import { assert, IbackupError } from "../errors.ts";
 import { openBackupWriter, type WrittenBackup } from "./backup_writer.ts";
 import { readBlocks } from "./block_reader.ts";
@@ -16,8 +16,9 @@ import {
   type CopyWay,
   placeTaken,
 } from "./copy_way.ts";
-import { sealManifest } from "./manifest_seal.ts";
-import { putOnce } from "./put_once.ts";
+import { putHead } from "./heads.ts";
+import { sealManifest, signManifest } from "./manifest_seal.ts";
+import { putMap } from "./maps.ts";
 import type { Sealer } from "./sealer.ts";
 import { sha256Hex } from "./sha256.ts";
 import { newestVersions } from "./sidecars.ts";
@@ -26,6 +27,7 @@ export function openContentCopy(route: CopyRoute): CopyWay {
   return {
     isCopy: (there, stored) => there.manifest.backupId === stored.manifest.backupId,
     copy: (chain, parent) => copyOne(route, chain, parent),
+    leaveHead: (copied) => putHead(route.to, copied, route.signer?.()),
   };
 }
 
@@ -43,7 +45,7 @@ async function copyOne(
     const folded = foldedBackup(chain, parent);
     const written = await storeAnew(route, folded, sealer);
     const draft = { ...folded.manifest, ...written, ...linkTo(folded.manifest, parent), details };
-    const manifest = await sealManifest(draft, sealer);
+    const manifest = signManifest(await sealManifest(draft, sealer), route.signer?.());
     await route.confirm?.();
     return { stored: await commit(route, manifest), bytesCopied: written.bytesStored };
   } finally {
@@ -97,15 +99,15 @@ async function storeAnew(
   }
 }
 
-async function commit({ to }: CopyRoute, manifest: Manifest): Promise<StoredManifest> {
+async function commit({ to, signer }: CopyRoute, manifest: Manifest): Promise<StoredManifest> {
   const key = keyOfManifest(manifest, sha256Hex);
   const versions = await newestVersions(to.store, sidecarPrefix("maps", key));
   const left = versions.get(key);
   if (left !== undefined) {
     // Of one that was removed there: it must not count for this one.
-    const map = nextMap({ manifest, key, sha256: to.digestOf(manifest) });
-    const object = sidecarKey({ folder: "maps", manifestKey: key, version: left + 1 });
-    await putOnce(to.store, object, encodeMap({ ...map, version: left + 1 }, sha256Hex));
+    const stored = { manifest, key, sha256: to.digestOf(manifest) };
+    const map = { ...nextMap(stored), version: left + 1 };
+    await putMap(to.store, { stored, map, signer });
   }
   try {
     return await to.commit(manifest);

@@ -1,5 +1,5 @@
 /** Copies backups to another place of the same repository: objects byte for byte, none opened. */
-import { type BackupMap, encodeMap, foldParents, nextMap } from "../core/backup_map.ts";
+import { type BackupMap, foldParents, nextMap } from "../core/backup_map.ts";
 import { corruptObject } from "../core/corrupt.ts";
 import { headKeyOf } from "../core/head.ts";
 import { indexKey, type PackRef } from "../core/index_codec.ts";
@@ -8,7 +8,7 @@ import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
 import type { StoredManifest } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { packKey } from "../core/pack.ts";
-import { sidecarKey, sidecarPrefix } from "../core/sidecar_key.ts";
+import { sidecarPrefix } from "../core/sidecar_key.ts";
 import { assert } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import {
@@ -18,6 +18,7 @@ import {
   type CopyWay,
   placeTaken,
 } from "./copy_way.ts";
+import { putMap } from "./maps.ts";
 import { putOnce } from "./put_once.ts";
 import { sha256Hex, sha256HexOfLarge } from "./sha256.ts";
 import { newestVersions } from "./sidecars.ts";
@@ -39,6 +40,7 @@ export async function openObjectCopy(route: CopyRoute): Promise<CopyWay> {
   return {
     isCopy: (there, stored) => there.sha256 === stored.sha256,
     copy: (chain, parent) => copyOne({ ...route, present }, chain, parent),
+    leaveHead: ({ key }) => copyHead(route, headKeyOf(key)),
   };
 }
 
@@ -72,20 +74,15 @@ async function copyOne(
     bytesCopied += await copyObject(route, indexKey(index.name), index.sizeBytes);
   }
   await route.confirm?.();
-  if (map !== undefined) {
-    const object = sidecarKey({ folder: "maps", manifestKey: last.key, version: map.version });
-    await putOnce(store, object, encodeMap(map, sha256Hex));
-  }
+  if (map !== undefined) await putMap(store, { stored: last, map, signer: route.signer });
   const bytes = await route.from.store.get(last.key, { maxBytes: DOCUMENT_BYTES_MAX });
   if (bytes === undefined) throw corruptObject(last.key, "it was removed while it was copied");
   const found = sha256Hex(bytes);
   if (found !== last.sha256) throw corruptObject(last.key, `its SHA-256 is ${found} now`);
   if (!(await putOnce(store, last.key, bytes))) throw placeTaken(route.to, last.manifest.backupId);
-  await copyHead(route, headKeyOf(last.key));
   return { stored: last, bytesCopied: bytesCopied + bytes.length };
 }
 
-/** So that the removal of the copy is noticed as well. */
 async function copyHead({ from, to }: CopyRoute, key: string): Promise<void> {
   const bytes = await from.store.get(key, { maxBytes: DOCUMENT_BYTES_MAX });
   if (bytes !== undefined) await putOnce(to.store, key, bytes);

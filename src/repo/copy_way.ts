@@ -2,10 +2,13 @@
 import type { StoredManifest } from "../core/manifest.ts";
 import { IbackupError } from "../errors.ts";
 import type { Repository } from "./repository.ts";
+import type { FindSigner } from "./signature.ts";
 
 export interface CopyOptions {
   /** Called before a backup is committed; throws where its objects may be gone again. */
   confirm?: (() => Promise<void>) | undefined;
+  /** Of what is not copied byte for byte: of this machine. */
+  signer?: FindSigner | undefined;
   signal?: AbortSignal | undefined;
   /** Told of each backup that is there now, and of what went over for it. */
   onCopied?: ((copied: CopiedBackup) => void) | undefined;
@@ -18,7 +21,7 @@ export interface CopiedBackup {
   bytesCopied: number;
 }
 
-export interface CopyRoute extends Pick<CopyOptions, "confirm" | "signal"> {
+export interface CopyRoute extends Pick<CopyOptions, "confirm" | "signer" | "signal"> {
   from: Repository;
   to: Repository;
 }
@@ -32,6 +35,8 @@ export interface CopyWay {
    * @param parent Its nearest ancestor that is there: what it holds is not copied. `nth` in the chain.
    */
   copy(chain: readonly StoredManifest[], parent: CopiedParent | undefined): Promise<CopyOutcome>;
+  /** So that a removal of the copy is noticed. */
+  leaveHead(copied: StoredManifest): Promise<void>;
 }
 
 export interface CopiedParent {

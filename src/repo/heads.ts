@@ -64,7 +64,8 @@ export async function putHead(
   await store.putIfAbsent(headKey, encodeHead(head, sha256Hex));
 }
 
-async function listHeads({ store }: Place): Promise<string[]> {
+/** Keys of heads. */
+export async function listHeads({ store }: Place): Promise<string[]> {
   const keys: string[] = [];
   for await (const { key } of store.list(HEAD_PREFIX)) {
     if (parseManifestKey(manifestKeyOfHead(key)) !== undefined) keys.push(key);

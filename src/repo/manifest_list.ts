@@ -4,7 +4,7 @@
  * Manifests are listed before maps. Whoever removes a backup puts the maps of its children first:
  * where a backup is not listed any more, its children's maps are.
  */
-import { applyMap, decodeMap } from "../core/backup_map.ts";
+import { applyMap } from "../core/backup_map.ts";
 import { corruptObject } from "../core/corrupt.ts";
 import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
 import { bodyUpTo, decodeManifest, type StoredManifest } from "../core/manifest.ts";
@@ -13,6 +13,7 @@ import { mapInOrder } from "../core/ordered.ts";
 import { sidecarKey } from "../core/sidecar_key.ts";
 import { IbackupError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
+import { readMap } from "./maps.ts";
 import { sha256Hex } from "./sha256.ts";
 import { newestVersions } from "./sidecars.ts";
 import { isSignatureGood } from "./signature.ts";
@@ -100,9 +101,8 @@ export async function tryManifest(
     const stored = await readManifest(repository, key);
     if (stored === undefined || version === 0) return stored;
     const object = sidecarKey({ folder: "maps", manifestKey: key, version });
-    const bytes = await repository.store.get(object, { maxBytes: DOCUMENT_BYTES_MAX });
-    if (bytes === undefined) return undefined;
-    return applyMap(stored, { object, map: decodeMap({ object, bytes }, sha256Hex) });
+    const map = await readMap(repository.store, object);
+    return map && applyMap(stored, { object, map });
   } catch (error) {
     const isDamage = error instanceof IbackupError && DAMAGE_CODES.has(error.code);
     if (isDamage) return { key, error };

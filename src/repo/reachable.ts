@@ -1,13 +1,11 @@
-import { decodeMap } from "../core/backup_map.ts";
-import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
 import type { Manifest, ManifestIndex, StoredManifest } from "../core/manifest.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { parseSidecarKey } from "../core/sidecar_key.ts";
 import { IbackupError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { cannotTell } from "./damage.ts";
+import { readMap } from "./maps.ts";
 import type { Repository } from "./repository.ts";
-import { sha256Hex } from "./sha256.ts";
 
 const GETS_IN_FLIGHT = 16;
 
@@ -70,9 +68,8 @@ async function* olderMaps(
 }
 
 async function readIndexes(store: Store, object: string): Promise<readonly ManifestIndex[]> {
-  const bytes = await store.get(object, { maxBytes: DOCUMENT_BYTES_MAX });
   try {
-    return bytes ? decodeMap({ object, bytes }, sha256Hex).indexes : [];
+    return (await readMap(store, object))?.indexes ?? [];
   } catch (error) {
     if (error instanceof IbackupError && error.code === "CORRUPT_DATA") return [];
     throw error;

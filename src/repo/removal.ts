@@ -1,21 +1,22 @@
 /** Carries out what core/removal_plan.ts plans: takes backups out of chains. */
-import { type BackupMap, encodeMap, synthesizeBase } from "../core/backup_map.ts";
+import { synthesizeBase } from "../core/backup_map.ts";
 import { chainOf } from "../core/chain.ts";
 import { headKeyOf } from "../core/head.ts";
 import type { StoredManifest } from "../core/manifest.ts";
 import { parseManifestKey } from "../core/manifest_key.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { type MapChange, planRemoval } from "../core/removal_plan.ts";
-import { sidecarKey } from "../core/sidecar_key.ts";
 import type { LockedObject } from "../store/store.ts";
 import type { DamagedManifest } from "./manifest_list.ts";
-import { putOnce } from "./put_once.ts";
+import { putMap } from "./maps.ts";
 import type { Repository } from "./repository.ts";
-import { sha256Hex } from "./sha256.ts";
+import type { FindSigner } from "./signature.ts";
 
 const PUTS_IN_FLIGHT = 8;
 
 export interface RemovalOptions {
+  /** Of the maps. */
+  signer?: FindSigner | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -66,14 +67,19 @@ export async function removeBackups(
  * @returns False when it was a base already.
  * @throws IbackupError BACKUP_UNKNOWN; CORRUPT_DATA when its chain is broken.
  */
-export async function rebaseBackup(repository: Repository, backupId: string): Promise<boolean> {
+export async function rebaseBackup(
+  repository: Repository,
+  backupId: string,
+  signer?: FindSigner,
+): Promise<boolean> {
   for (;;) {
     const chain = chainOf(await repository.manifests(() => undefined), backupId);
     const stored = chain.at(-1);
     if (stored === undefined || stored.manifest.type === "base") return false;
     // Nobody changes what is being removed.
     if (stored.map?.removing === true) return false;
-    if (await putMap(repository, { stored, map: synthesizeBase(chain) })) return true;
+    const map = synthesizeBase(chain);
+    if (await putMap(repository.store, { stored, map, signer })) return true;
   }
 }
 
@@ -88,27 +94,17 @@ function throwIfAmong(
 
 /** @returns False when another one has put one of them: then things are not as they were read. */
 async function putMaps(
-  repository: Repository,
+  { store }: Repository,
   changes: readonly MapChange[],
-  { signal }: RemovalOptions,
+  { signer, signal }: RemovalOptions,
 ): Promise<boolean> {
   const put = async (change: MapChange) => {
     signal?.throwIfAborted();
-    return await putMap(repository, change);
+    return await putMap(store, { ...change, signer });
   };
   let all = true;
   for await (const done of mapInOrder(changes, PUTS_IN_FLIGHT, put)) all &&= done;
   return all;
-}
-
-/** @returns False when another one has put a map of that version. */
-export async function putMap(
-  { store }: Repository,
-  { stored, map }: { stored: StoredManifest; map: BackupMap },
-): Promise<boolean> {
-  const { version } = map;
-  const object = sidecarKey({ folder: "maps", manifestKey: stored.key, version });
-  return await putOnce(store, object, encodeMap(map, sha256Hex));
 }
 
 /**

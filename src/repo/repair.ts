@@ -6,8 +6,9 @@ import type { StoredManifest } from "../core/manifest.ts";
 import { assert } from "../errors.ts";
 import { openBackupWriter } from "./backup_writer.ts";
 import { planChain } from "./chain_plan.ts";
-import { putMap } from "./removal.ts";
+import { putMap } from "./maps.ts";
 import type { Repository } from "./repository.ts";
+import type { FindSigner } from "./signature.ts";
 
 export interface RepairOptions {
   /** Names of packs that are missing or damaged. */
@@ -19,6 +20,8 @@ export interface RepairOptions {
   prove(lost: BlockSet): AsyncIterable<BlockExtent & { bytes: Uint8Array }>;
   /** Called before the new objects are named; throws where they may be gone again. */
   confirm?: (() => Promise<void>) | undefined;
+  /** Of the maps. */
+  signer?: FindSigner | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -86,7 +89,7 @@ async function lostBlocks(
 async function repairBackup(
   repository: Repository,
   stored: StoredManifest,
-  { lost, prove, confirm, signal }: RepairOptions & { lost: BlockSet },
+  { lost, prove, confirm, signer, signal }: RepairOptions & { lost: BlockSet },
 ): Promise<number> {
   const { blockBytes, blockCount } = stored.manifest;
   const sealer = await repository.sealer();
@@ -103,7 +106,7 @@ async function repairBackup(
     if (repaired === 0) return 0;
     await confirm?.();
     // Another one has changed it meanwhile: the next repair sees what is left.
-    return (await putMap(repository, { stored, map })) ? repaired : 0;
+    return (await putMap(repository.store, { stored, map, signer })) ? repaired : 0;
   } catch (error) {
     await writer.abort();
     throw error;

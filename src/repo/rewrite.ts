@@ -16,9 +16,10 @@ import { openBackupWriter } from "./backup_writer.ts";
 import { readBlocks } from "./block_reader.ts";
 import { IndexBuilder } from "./index_builder.ts";
 import { findLiveRecords, type LiveRecords } from "./live_records.ts";
-import { putMap } from "./removal.ts";
+import { putMap } from "./maps.ts";
 import type { Repository } from "./repository.ts";
 import type { Sealer } from "./sealer.ts";
+import type { FindSigner } from "./signature.ts";
 
 /** A pack of which less than this is alive is left. */
 const LIVE_SHARE_MIN = 0.3;
@@ -37,6 +38,8 @@ export interface RewriteResult {
 export interface RewriteOptions {
   /** Called before the new objects are named; throws where they may be gone again. */
   confirm?: (() => Promise<void>) | undefined;
+  /** Of the map. */
+  signer?: FindSigner | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -72,15 +75,15 @@ async function rewrite(
   stored: StoredManifest,
   given: { live: LiveRecords; dying: ReadonlySet<string> } & RewriteOptions,
 ): Promise<RewriteResult | undefined> {
-  const { live, dying, confirm, signal } = given;
+  const { live, dying, confirm, signer, signal } = given;
   const sealer = await repository.sealer();
   try {
     const kept = await keepRecords(repository, stored, { live, dying, sealer });
     const moved = await moveBlocks(repository, stored, { extents: kept.moved, sealer, signal });
     const indexes = [...kept.indexes, ...moved.indexes];
-    const changed = { ...nextMap(stored), indexes: indexes.map((index) => sized(index, stored)) };
+    const map = { ...nextMap(stored), indexes: indexes.map((index) => sized(index, stored)) };
     await confirm?.();
-    if (!(await putMap(repository, { stored, map: changed }))) return undefined;
+    if (!(await putMap(repository.store, { stored, map, signer }))) return undefined;
     return { packs: dying.size, bytesStored: kept.bytesStored + moved.bytesStored };
   } finally {
     sealer.close();

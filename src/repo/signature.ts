@@ -1,4 +1,4 @@
-/** Who wrote a manifest: Ed25519, by the runtime's own native code. */
+/** Who wrote a document: Ed25519, by the runtime's own native code. */
 import { Buffer } from "node:buffer";
 import { createPublicKey, type KeyObject, sign, verify } from "node:crypto";
 
@@ -8,6 +8,9 @@ export interface Signer {
   /** @returns 64 bytes in base64. */
   sign(bytes: Uint8Array): string;
 }
+
+/** Called when something is to be signed, so that a key is made when it is needed. */
+export type FindSigner = () => Signer | undefined;
 
 /** @param key An Ed25519 private key. */
 export function signerOf(key: KeyObject): Signer {

@@ -135,7 +135,7 @@ function withMap(manifest, path) {
   const map = readDocument("map", `${path}/${fs.readdirSync(`${folder}/${path}`).sort().at(-1)}`);
   must(map.manifestSha256 === manifest.sha256, map.key);
   const { parentId, parentSha256, indexes } = map;
-  return { ...manifest, parentId, parentSha256, indexes };
+  return checkSignature(map) ?? { ...manifest, parentId, parentSha256, indexes };
 }
 
 // section 8: the chain, and the disk
