@@ -26,7 +26,7 @@ function writerChanges(backups: readonly StoredManifest[]): string[] {
 const NAMED_MAX = 3;
 
 /** Backups whose map was signed neither by whoever wrote the backup nor by this machine. */
-export function foreignMaps(backups: readonly StoredManifest[], own: string | undefined): string[] {
+function foreignMaps(backups: readonly StoredManifest[], own: string | undefined): string[] {
   const foreign = backups.filter(({ manifest, map }) => {
     return (
       map !== undefined &&

@@ -8,14 +8,12 @@ import {
 } from "../core/chain.ts";
 import type { Manifest, StoredManifest } from "../core/manifest.ts";
 import { NO_REMARKS, type Remarks } from "../core/note.ts";
-import { foreignMaps } from "../core/writers.ts";
 import { IbackupError } from "../errors.ts";
 import type { FoundBackups } from "../repo/heads.ts";
 import type { DamagedManifest } from "../repo/manifest_list.ts";
 import { readNotes } from "../repo/notes.ts";
 import type { JobContext } from "./context.ts";
 import { readRemembered } from "./remembered.ts";
-import { findOwnWriter } from "./writer_key.ts";
 
 /** One line of the catalogue. Scripts rely on these fields. */
 export interface CatalogueEntry {
@@ -42,9 +40,6 @@ export interface Catalogue {
 
 export async function listBackups(context: JobContext, scope: BackupScope): Promise<Catalogue> {
   const { manifests, damaged } = await readManifests(context);
-  for (const text of foreignMaps(manifests, findOwnWriter(context))) {
-    context.progress.message(`warning: ${text}`);
-  }
   const { store } = await context.openRepository();
   const notes = await readNotes(store, manifests, (error) => {
     context.progress.message(`warning: ${error.message}: ${error.why}`);

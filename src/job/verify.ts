@@ -15,6 +15,7 @@ import type { DamagedManifest } from "../repo/manifest_list.ts";
 import type { Repository } from "../repo/repository.ts";
 import { Kinship } from "./kinship.ts";
 import type { Progress } from "./progress.ts";
+import { checkDocuments } from "./verify_documents.ts";
 import { checkPack, type PackUse } from "./verify_pack.ts";
 
 const INDEXES_IN_FLIGHT = 8;
@@ -81,7 +82,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   options.progress.begin("checking manifests and indexes", 0);
   try {
     const problems: Problem[] = [];
-    const all = await readManifests(options, problems);
+    const { all, damagedMaps } = await readManifests(options, problems);
     const kinship = new Kinship(all);
     const scope = inScope(all, kinship, options.backups);
     const verification = { ...options, kinship, problems };
@@ -89,6 +90,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const intact = scope.filter((stored) => checkLink(verification, stored));
     const packs = await checkIndexes(verification, scope);
     for (const stored of intact) await checkCoverage(verification, stored);
+    if (options.backups === undefined) await checkOthers(verification, all, damagedMaps);
     const turns = turnsOf(packs, options.data);
     const bytesRead = await checkPacks(verification, packs, turns);
     const last = turns.at(-1)?.name ?? "";
@@ -102,15 +104,26 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
 async function readManifests(
   { repository, missingOf }: VerifyOptions,
   problems: Problem[],
-): Promise<StoredManifest[]> {
+): Promise<{ all: StoredManifest[]; damagedMaps: ReadonlySet<string> }> {
   const { manifests, damaged } = await readBackups(repository);
   damaged.push(...(missingOf?.({ manifests, damaged }) ?? []));
-  for (const { key, error } of [...damaged, ...(await checkHeads(repository, manifests))]) {
+  for (const { key, map, error } of [...damaged, ...(await checkHeads(repository, manifests))]) {
     if (error.code === "REPOSITORY_FORMAT") throw error;
     // Which backup it was is known when another one continues it: `checkLink` adds that.
-    problems.push({ object: key, reason: error.why, backups: [], extents: [] });
+    const reason = map === undefined ? error.why : `its newest map "${map}": ${error.why}`;
+    problems.push({ object: key, reason, backups: [], extents: [] });
   }
-  return manifests;
+  return { all: manifests, damagedMaps: new Set(damaged.flatMap(({ map }) => map ?? [])) };
+}
+
+async function checkOthers(
+  { repository, problems }: Verification,
+  all: readonly StoredManifest[],
+  told: ReadonlySet<string>,
+): Promise<void> {
+  for await (const { object, reason } of checkDocuments(repository, all)) {
+    if (!told.has(object)) problems.push({ object, reason, backups: [], extents: [] });
+  }
 }
 
 function inScope(

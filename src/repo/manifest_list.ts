@@ -25,6 +25,8 @@ const DAMAGE_CODES: ReadonlySet<string> = new Set(["CORRUPT_DATA", "REPOSITORY_F
 export interface DamagedManifest {
   /** Of the manifest: says which disk's it is, and the how manieth. */
   key: string;
+  /** Key of the map that is at fault; undefined when it is the manifest. */
+  map?: string;
   error: IbackupError;
 }
 
@@ -97,15 +99,22 @@ export async function tryManifest(
   key: string,
   version = 0,
 ): Promise<StoredManifest | DamagedManifest | undefined> {
-  try {
-    const stored = await readManifest(repository, key);
-    if (stored === undefined || version === 0) return stored;
-    const object = sidecarKey({ folder: "maps", manifestKey: key, version });
+  const stored = await orDamage(() => readManifest(repository, key));
+  if (stored instanceof IbackupError) return { key, error: stored };
+  if (stored === undefined || version === 0) return stored;
+  const object = sidecarKey({ folder: "maps", manifestKey: key, version });
+  const mapped = await orDamage(async () => {
     const map = await readMap(repository.store, object);
     return map && applyMap(stored, { object, map });
+  });
+  return mapped instanceof IbackupError ? { key, map: object, error: mapped } : mapped;
+}
+
+async function orDamage<T>(read: () => Promise<T>): Promise<T | IbackupError> {
+  try {
+    return await read();
   } catch (error) {
-    const isDamage = error instanceof IbackupError && DAMAGE_CODES.has(error.code);
-    if (isDamage) return { key, error };
+    if (error instanceof IbackupError && DAMAGE_CODES.has(error.code)) return error;
     throw error;
   }
 }

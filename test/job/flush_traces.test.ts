@@ -99,6 +99,8 @@ describeWhereDisks("a flush", () => {
     context = { ...context, stateDir };
     await flush();
     expect((await repository.manifests()).at(-1)?.manifest.writer).toBe(null);
-    expect(messages.join("\n")).toMatch(/the backup is not signed: Cannot use the state folder/);
+    expect(messages.join("\n")).toMatch(
+      /what is stored is not signed: Cannot use the state folder/,
+    );
   });
 });
