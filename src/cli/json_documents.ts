@@ -109,38 +109,58 @@ export const DOCUMENTS: Readonly<Record<string, z.ZodType>> = {
     extents: extents.describe("the first 1000 runs of blocks that differ"),
     durationMs: milliseconds,
   }),
-  prune: z.strictObject({
-    dryRun: z.boolean(),
-    backups: z.array(
-      z.strictObject({
-        backupId: id,
-        vmId: z.string(),
-        disk: z.string(),
-        capturedAt: instant,
-        kept: z.boolean(),
-        reasons: z.array(z.string()),
-      }),
-    ),
-    removed: ids,
-    locked: z
-      .array(z.strictObject({ backupId: id, until: instant.nullable() }))
-      .describe("those that the store does not let go yet"),
-    simulation: z.array(
-      z.strictObject({
-        vmId: z.string(),
-        disk: z.string(),
-        days: z.array(
+  prune: z.union([
+    z
+      .strictObject({
+        dryRun: z.boolean(),
+        backups: z.array(
           z.strictObject({
-            day: z.iso.date(),
-            taken: count,
-            removed: count,
-            kept: count,
-            oldest: instant,
+            backupId: id,
+            vmId: z.string(),
+            disk: z.string(),
+            capturedAt: instant,
+            kept: z.boolean(),
+            reasons: z.array(z.string()),
           }),
         ),
-      }),
-    ),
-  }),
+        removed: ids,
+        locked: z
+          .array(z.strictObject({ backupId: id, until: instant.nullable() }))
+          .describe("those that the store does not let go yet"),
+        simulation: z.array(
+          z.strictObject({
+            vmId: z.string(),
+            disk: z.string(),
+            days: z.array(
+              z.strictObject({
+                day: z.iso.date(),
+                taken: count,
+                removed: count,
+                kept: count,
+                oldest: instant,
+              }),
+            ),
+          }),
+        ),
+      })
+      .describe("by policy or by name"),
+    z
+      .strictObject({
+        dryRun: z.boolean(),
+        damaged: z.array(
+          z.strictObject({
+            object: z.string(),
+            reason: z.string(),
+            backups: ids.describe("those that can be read and cannot be restored without it"),
+          }),
+        ),
+        removed: z.array(z.string()).describe("objects"),
+        locked: z
+          .array(z.strictObject({ object: z.string(), until: instant.nullable() }))
+          .describe("those that the store does not let go yet"),
+      })
+      .describe("with --damaged"),
+  ]),
   gc: z.strictObject({
     dryRun: z.boolean(),
     packs: count.describe("removed, or with --dry-run to be removed; so are the next three"),

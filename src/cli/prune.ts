@@ -2,7 +2,8 @@ import type { RetentionPolicy } from "../core/retention.ts";
 import { formatCount, formatInstant, parseDuration } from "../core/units.ts";
 import { IbackupError } from "../errors.ts";
 import type { PruneLine, PruneResult } from "../job/prune.ts";
-import { newCommand, type Result, type Run } from "./command.ts";
+import type { PruneDamagedResult } from "../job/prune_damaged.ts";
+import { newCommand, type Result, type Run, type Session } from "./command.ts";
 import { REPOSITORY_STATUSES } from "./exit_statuses.ts";
 import { table } from "./text.ts";
 
@@ -15,13 +16,19 @@ export function pruneCommand(run: Run) {
       "UTC calendar; of each that has a backup the newest counts. --keep-within counts from the newest",
       "backup. The newest and protected ones are always kept. Any backup can go, also one that others",
       "build on: they take over what they need. `ibackup gc` then frees the space.",
+      "--damaged removes manifests, maps, heads and notes that cannot be read: while they are there, gc",
+      "removes nothing. What only they name goes with the next gc; so copy them back from another store",
+      "before that, where there is one.",
       'With --json: {"dryRun", "backups": [{"backupId", "vmId", "disk", "capturedAt", "kept",',
-      '"reasons"}], "removed", "locked": [{"backupId", "until"}], "simulation"}.',
+      '"reasons"}], "removed", "locked": [{"backupId", "until"}], "simulation"}; with --damaged:',
+      '{"dryRun", "damaged": [{"object", "reason", "backups"}], "removed", "locked": [{"object",',
+      '"until"}]}; these backups cannot be restored any more, and can be pruned by name.',
     ].join("\n"),
     examples: [
       "ibackup prune --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run",
       "ibackup prune --keep-last 24 --keep-daily 7 --simulate 60",
       "ibackup prune 20261122T170102Z-6f3a9c1d",
+      "ibackup prune --damaged --dry-run",
     ],
     statuses: [...REPOSITORY_STATUSES, "LOCKED", "BACKUP_UNKNOWN", "CORRUPT_DATA"],
   })
@@ -37,19 +44,32 @@ export function pruneCommand(run: Run) {
     .option("--disk <name>", "only backups of the disk of that name")
     .option("--dry-run", "print what would go, and why; remove nothing")
     .option("--simulate <days>", "remove nothing; print what would be kept on each coming day")
+    .option("--damaged", "remove what cannot be read instead")
     .option("--force", "with BACKUP: also the last backup of a disk")
-    .action(async (backups, { disk, dryRun = false, simulate, force = false, ...keep }) => {
-      await run(async ({ context, settings }) => {
+    .action(async (backups, { damaged, ...given }) => {
+      await run(async (session) => {
+        if (damaged) return await pruneWhatIsDamaged(session, backups, given);
+        const { disk, dryRun = false, simulate, force = false, ...keep } = given;
         const { prune } = await import("../job/prune.ts");
         const policy = policyOf(keep);
         if (backups.length > 0 && Object.keys(keep).length > 0) throw bothGiven();
-        const scope = { vmId: settings.vmGiven, diskName: disk };
+        const scope = { vmId: session.settings.vmGiven, diskName: disk };
         const simulateDays = simulate === undefined ? 0 : countOf("--simulate", simulate);
         const isDry = dryRun || simulateDays > 0;
         const options = { backups, policy, scope, dryRun: isDry, simulateDays, force };
-        return resultOf(await prune(context, options));
+        return resultOf(await prune(session.context, options));
       });
     });
+}
+
+async function pruneWhatIsDamaged(
+  { context }: Session,
+  backups: readonly string[],
+  { dryRun = false, ...others }: { dryRun?: boolean },
+): Promise<Result> {
+  if (backups.length + Object.keys(others).length > 0) throw notAlone();
+  const { pruneDamaged } = await import("../job/prune_damaged.ts");
+  return damagedResultOf(await pruneDamaged(context, { dryRun }));
 }
 
 interface KeepArguments {
@@ -91,6 +111,27 @@ function bothGiven(): IbackupError {
     why: "both backups and --keep options were given",
     fix: "leave one of them out",
   });
+}
+
+function notAlone(): IbackupError {
+  return new IbackupError("USAGE", "Cannot tell what to remove", {
+    why: "--damaged is about all that cannot be read, and about nothing else",
+    fix: "give it alone, or with --dry-run",
+  });
+}
+
+function damagedResultOf(result: PruneDamagedResult): Result {
+  const { dryRun, damaged, removed, locked } = result;
+  const lines = damaged.map(({ object, reason, backups }) => {
+    const lost = backups.length === 0 ? "" : `\n  cannot be restored then: ${backups.join(", ")}`;
+    return `${object}: ${reason}${lost}`;
+  });
+  const stuck = locked.map(
+    ({ object, until }) => `${object} stays until ${until ?? "the store lets it go"}`,
+  );
+  const count = formatCount(dryRun ? damaged.length : removed.length, "object");
+  const summary = `${count} ${dryRun ? "would be removed" : "removed"}`;
+  return { json: result, text: lines.join("\n"), note: [...stuck, summary].join("\n") };
 }
 
 function resultOf(result: PruneResult): Result {

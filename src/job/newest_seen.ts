@@ -37,10 +37,10 @@ export function noteSeen(context: JobContext, repositoryId: string, stored: Stor
 export function forgetSeen(
   context: JobContext,
   repositoryId: string,
-  removed: readonly StoredManifest[],
+  isRemoved: (seen: Seen) => boolean,
 ): void {
-  for (const stored of removed.filter((one) => hasSeen(context, repositoryId, one))) {
-    const tag = parseManifestKey(stored.key)?.diskTag;
+  for (const { key } of readSeen(context, repositoryId).filter(isRemoved)) {
+    const tag = parseManifestKey(key)?.diskTag;
     rmSync(`${folderOf(context, repositoryId)}/${tag}.json`, { force: true });
   }
 }

@@ -20,7 +20,7 @@ import { sha256Hex } from "../repo/sha256.ts";
 import type { JobContext } from "./context.ts";
 import { whileAlone } from "./maintenance.ts";
 import { forgetSeen } from "./newest_seen.ts";
-import { withLeases } from "./prune_newest.ts";
+import { leasedDisk, withLeases } from "./prune_newest.ts";
 
 export interface PruneOptions {
   /** Ids or their unique beginnings; then the policy is empty. */
@@ -81,8 +81,11 @@ export async function prune(context: JobContext, options: PruneOptions): Promise
       const wanted = new Set(planned.backups.flatMap((it) => (it.kept ? [] : it.backupId)));
       const { signal } = context;
       const remove = () => removeBackups(repository, wanted, { signer, signal });
-      const removal = await withLeases(context, { repository, newest }, remove);
-      forgetSeen(context, repository.id, removal.removed);
+      const { store } = repository;
+      const disks = newest.map(leasedDisk);
+      const removal = await withLeases(context, { store, disks }, remove);
+      const gone = new Set(removal.removed.map((stored) => stored.sha256));
+      forgetSeen(context, repository.id, ({ sha256 }) => gone.has(sha256));
       return { ...planned, ...removalOf(removal) };
     },
   );

@@ -1,29 +1,38 @@
 /** The newest backup of a disk goes only while nobody can be continuing it. */
 import type { StoredManifest } from "../core/manifest.ts";
 import { diskTagOf } from "../core/manifest_key.ts";
-import type { Repository } from "../repo/repository.ts";
 import { sha256Hex } from "../repo/sha256.ts";
+import type { Store } from "../store/store.ts";
 import type { JobContext } from "./context.ts";
 import { type DiskLease, takeLease } from "./disk_lease.ts";
 import { describeProcess, hasProcessEnded } from "./leaseholder.ts";
 
+/** What is locked, and what the user calls it. */
+interface LeasedDisk {
+  diskTag: string;
+  disk: string;
+}
+
+export function leasedDisk({ manifest: { vmId, disk } }: StoredManifest): LeasedDisk {
+  const diskTag = diskTagOf({ vmId, diskName: disk.name }, sha256Hex);
+  return { diskTag, disk: `"${disk.name}" of "${vmId}"` };
+}
+
 /**
- * Holds the leases of the disks of these backups meanwhile.
+ * Holds the leases of these disks meanwhile.
  *
  * @throws IbackupError LOCKED while one of them is being backed up.
  */
 export async function withLeases<T>(
   context: JobContext,
-  { repository, newest }: { repository: Repository; newest: readonly StoredManifest[] },
+  { store, disks }: { store: Store; disks: readonly LeasedDisk[] },
   work: () => Promise<T>,
 ): Promise<T> {
   const leases: DiskLease[] = [];
   try {
-    for (const { manifest } of newest) {
-      const { vmId, disk } = manifest;
-      const lease = await takeLease(context, repository.store, {
-        disk: `"${disk.name}" of "${vmId}"`,
-        diskTag: diskTagOf({ vmId, diskName: disk.name }, sha256Hex),
+    for (const disk of disks) {
+      const lease = await takeLease(context, store, {
+        ...disk,
         holder: describeProcess(context),
         now: () => context.clock.now(),
         hasEnded: hasProcessEnded,

@@ -35,14 +35,24 @@ export function describeBlocks(extents: readonly BlockExtent[]): string {
 }
 
 /**
- * For gc: whatever the object reaches is needed, and nobody knows what that is.
+ * For gc and prune: whatever the object reaches is needed, and nobody knows what that is.
  *
  * @param object The one that cannot be read.
+ * @param way Out of it.
  */
-export function cannotTell(object: string, cause: IbackupError): IbackupError {
+export function cannotTell(
+  object: string,
+  cause: IbackupError,
+  way: "remove it" | "remove its backups",
+): IbackupError {
+  const fix = {
+    "remove it":
+      "`ibackup prune --damaged --dry-run` shows what cannot be read and would have to go",
+    "remove its backups": "remove the backups that it takes away, which `ibackup verify` names",
+  };
   return new IbackupError("CORRUPT_DATA", "Cannot tell what is needed", {
     why: `"${object}": ${cause.why}`,
-    fix: "run `ibackup verify`, repair it, or remove the backups that it takes away; nothing was removed",
+    fix: `${fix[way]}; nothing was removed`,
     cause,
   });
 }

@@ -230,6 +230,6 @@ async function readTable({ indexes }: Repository, { manifest, index, isOld }: Re
   } catch (error) {
     if (!(error instanceof IbackupError) || error.code !== "CORRUPT_DATA") throw error;
     if (isOld) return [];
-    throw cannotTell(indexKey(index.name), error);
+    throw cannotTell(indexKey(index.name), error, "remove its backups");
   }
 }

@@ -32,8 +32,8 @@ export interface ReachableIndex {
  */
 export async function findReachable(repository: Repository): Promise<Reachable> {
   const { store } = repository;
-  const backups = await repository.manifests(({ key, error }) => {
-    throw error.code === "CORRUPT_DATA" ? cannotTell(key, error) : error;
+  const backups = await repository.manifests(({ key, map, error }) => {
+    throw error.code === "CORRUPT_DATA" ? cannotTell(map ?? key, error, "remove it") : error;
   });
   const byName = new Map<string, ReachableIndex>();
   for (const { manifest } of backups) {

@@ -7,6 +7,7 @@ import { parseManifestKey } from "../core/manifest_key.ts";
 import { mapInOrder } from "../core/ordered.ts";
 import { type MapChange, planRemoval } from "../core/removal_plan.ts";
 import type { LockedObject } from "../store/store.ts";
+import { cannotTell } from "./damage.ts";
 import type { DamagedManifest } from "./manifest_list.ts";
 import { putMap } from "./maps.ts";
 import type { Repository } from "./repository.ts";
@@ -89,7 +90,9 @@ function throwIfAmong(
 ): void {
   const tags = new Set(changed.map(({ key }) => parseManifestKey(key)?.diskTag));
   const first = damaged.find(({ key }) => tags.has(parseManifestKey(key)?.diskTag));
-  if (first) throw first.error;
+  if (first === undefined) return;
+  const { key, map, error } = first;
+  throw error.code === "CORRUPT_DATA" ? cannotTell(map ?? key, error, "remove it") : error;
 }
 
 /** @returns False when another one has put one of them: then things are not as they were read. */

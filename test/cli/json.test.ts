@@ -92,6 +92,7 @@ describe("what commands print", () => {
     const dry = check("prune", "--keep-last", "1", "--simulate", "2");
     expect(dry["simulation"]).toHaveLength(1);
     expect(check("prune", "--keep-last", "1")["removed"]).toHaveLength(1);
+    expect(check("prune", "--damaged")["damaged"]).toEqual([]);
     check("gc", "--grace", "0s");
     const several = cli("flush", disk, "/dev/null", "--json");
     expect(several.status).toBe(6);

@@ -1,3 +1,5 @@
+import { chmodSync, existsSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EXIT_STATUS } from "../../src/errors.ts";
 import { makeRepository, type TestRepository } from "./repository.ts";
@@ -98,10 +100,30 @@ DAY         TAKEN  REMOVED  KEPT  OLDEST
     expect(listed()).toEqual(ids);
   });
 
+  test("removes what cannot be read when it is told to", () => {
+    const tags = readdirSync(join(made.folder, "manifests"));
+    const objects = tags.map((tag) => `manifests/${tag}/0000000003`);
+    const object = objects.find((it) => existsSync(join(made.folder, it)))!;
+    const path = join(made.folder, object);
+    chmodSync(path, 0o600);
+    writeFileSync(path, "ibackup-manifest");
+    const { status, stderr } = cli("gc");
+    expect(status).toBe(EXIT_STATUS.CORRUPT_DATA);
+    expect(stderr).toContain("ibackup prune --damaged --dry-run");
+    const dry = cli("prune", "--damaged", "--dry-run");
+    expect(dry.stderr).toBe("1 object would be removed\n");
+    expect(dry.stdout).toContain(`${object}: `);
+    expect(dry.stdout).toContain(`cannot be restored then: ${ids.slice(4).join(", ")}\n`);
+    expect(jsonOf(cli("prune", "--damaged", "--json"))).toMatchObject({ removed: [object] });
+    expect(cli("gc")).toMatchObject({ status: 0 });
+    expect(listed()).toEqual(ids.filter((id) => id !== ids[3]));
+  });
+
   test.each([
     [["prune"], "no backup was named"],
     [["prune", "--keep-last", "0"], "whole number from 1"],
     [["prune", "2026", "--keep-last", "3"], "both backups and --keep options"],
+    [["prune", "--damaged", "--keep-last", "3"], "about nothing else"],
     [["tag", "add", "latest", "a b", "--disk", "vda"], "not 1 to 64 letters"],
   ])("%j is a wrong use", (args, why) => {
     const { status, stderr } = cli(...args);
