@@ -15,7 +15,7 @@ import { widenThreadPool } from "./runtime/io_threads.ts";
 import type { Store } from "./store/store.ts";
 
 const { version } = packageJson;
-const { env, stderr, stdout } = process;
+const { env, stderr, stdin, stdout } = process;
 const interruption = new AbortController();
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -74,6 +74,7 @@ async function openContext(settings: Settings): Promise<OpenContext> {
     cacheDir: () => openCacheFolder(env["IBACKUP_CACHE_DIR"]),
     stateDir: () => openStateFolder(env["IBACKUP_STATE_DIR"]),
     secrets: settings.secrets,
+    terminal: (await import("./cli/passphrase_prompt.ts")).openTerminal(stdin, stderr),
     pinnedRecipient: settings.pinnedRecipient,
     environment: env,
     progress: await openProgress(stderr),

@@ -26,7 +26,15 @@ export interface Result {
 }
 
 /** Gives a command its context, prints its result, and clears up. */
-export type Run = (action: (session: Session) => Promise<Result>) => Promise<void>;
+export type Run = (
+  action: (session: Session) => Promise<Result>,
+  needs?: CommandNeeds,
+) => Promise<void>;
+
+export interface CommandNeeds {
+  /** It opens what is sealed: whoever sits at a terminal is asked for the passphrase. */
+  secret?: boolean;
+}
 
 /** Prints the result of a command that needs neither settings nor context. */
 export type Print = (result: Result) => Promise<void>;

@@ -29,11 +29,14 @@ export function compareCommand(run: Run) {
     .argument("<device>", "block device or image file")
     .option("--disk <name>", "the disk whose `latest` is meant")
     .action(async (backup, device, { disk }) => {
-      await run(async (session) => {
-        const { compareBackup } = await import("../job/compare.ts");
-        const request = { backup: requestOf({ backup, disk }, session), device };
-        return resultOf(await compareBackup(session.context, request));
-      });
+      await run(
+        async (session) => {
+          const { compareBackup } = await import("../job/compare.ts");
+          const request = { backup: requestOf({ backup, disk }, session), device };
+          return resultOf(await compareBackup(session.context, request));
+        },
+        { secret: true },
+      );
     });
 }
 

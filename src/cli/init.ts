@@ -1,5 +1,6 @@
 import { IbackupError } from "../errors.ts";
-import { newCommand, type Run } from "./command.ts";
+import type { Newcomer } from "../job/keys.ts";
+import { newCommand, type Run, type Session } from "./command.ts";
 import { REPOSITORY_STATUSES } from "./exit_statuses.ts";
 import { collect } from "./key_add.ts";
 
@@ -11,8 +12,9 @@ export function initCommand(run: Run) {
       "Makes an empty repository at --repo. A folder is made where there is none; a bucket must exist.",
       "Backups are sealed for the holders of the identities of --recipient and of the passphrase of",
       "--passphrase-file; when all of those are lost, nobody can read them. Whoever only takes backups",
-      "needs neither. Prints the public key of the repository, for `recipient` of [encryption] in the",
-      "config file of machines that are to seal to that one only.",
+      "needs neither. On a terminal, where none of these is given, a passphrase is asked for. Prints the",
+      "public key of the repository, for `recipient` of [encryption] in the config file of machines that",
+      "are to seal to that one only.",
     ].join("\n"),
     examples: [
       "ibackup init --repo file:///srv/backup --recipient age1...",
@@ -26,14 +28,10 @@ export function initCommand(run: Run) {
     .action(async ({ recipient: recipients, encryption }) => {
       await run(async ({ context, settings }) => {
         const { initRepository } = await import("../job/init.ts");
-        const { secrets, passphraseFileGiven } = settings;
-        // The environment speaks of whom is to be asked, where nobody else is named.
         const isNamed = recipients.length > 0 || !encryption;
-        const passphraseFile =
-          passphraseFileGiven ?? (isNamed ? undefined : secrets.passphraseFile);
         const holders = [
           ...recipients.map((recipient) => ({ recipient })),
-          ...(passphraseFile === undefined ? [] : [{ passphraseFile }]),
+          ...(await passphraseHolder({ context, settings }, isNamed)),
         ];
         if (encryption !== holders.length > 0) throw unclear(encryption);
         const made = await initRepository(context, holders);
@@ -41,6 +39,21 @@ export function initCommand(run: Run) {
         return { json: made, text };
       });
     });
+}
+
+/** @param isNamed Whether others, or nobody, are to open it. */
+async function passphraseHolder(
+  { context, settings }: Pick<Session, "context" | "settings">,
+  isNamed: boolean,
+): Promise<Newcomer[]> {
+  const { secrets, passphraseFileGiven } = settings;
+  // The environment speaks of whom is to be asked, where nobody else is named.
+  const passphraseFile = passphraseFileGiven ?? (isNamed ? undefined : secrets.passphraseFile);
+  if (passphraseFile !== undefined) return [{ passphraseFile }];
+  if (isNamed) return [];
+  const { askForNewPassphrase } = await import("../job/ask_secret.ts");
+  const passphrase = await askForNewPassphrase(context);
+  return passphrase === undefined ? [] : [{ passphrase }];
 }
 
 function describe({ recipient }: { recipient: string | null }): string {

@@ -21,14 +21,17 @@ export function keyAddCommand(run: Run) {
     .option("--recipient <key>", "public key of the newcomer")
     .option("--label <text>", "for `key list`", "")
     .action(async ({ recipient, label }) => {
-      await run(async (session) => {
-        const { addKey } = await import("../job/keys.ts");
-        const newcomer = newcomerOf(recipient, session);
-        const secrets = secretsOf(newcomer, session);
-        const { slotId, ...holder } = await addKey(session.context, { newcomer, label, secrets });
-        const json = { slotId, recipient: holder.recipient, label: holder.label };
-        return { json, text: `Added the key ${slotId}` };
-      });
+      await run(
+        async (session) => {
+          const { addKey } = await import("../job/keys.ts");
+          const newcomer = newcomerOf(recipient, session);
+          const secrets = secretsOf(newcomer, session);
+          const { slotId, ...holder } = await addKey(session.context, { newcomer, label, secrets });
+          const json = { slotId, recipient: holder.recipient, label: holder.label };
+          return { json, text: `Added the key ${slotId}` };
+        },
+        { secret: true },
+      );
     });
 }
 

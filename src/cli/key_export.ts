@@ -17,14 +17,17 @@ export function keyExportCommand(run: Run) {
   })
     .option("--out <file>", "write it to a new file that only you can read")
     .action(async ({ out }) => {
-      await run(async ({ context }) => {
-        const { exportKey } = await import("../job/keys.ts");
-        const { slotId, sheet } = await exportKey(context, out);
-        if (out === undefined) return { json: { slotId, sheet }, text: sheet.trimEnd() };
-        return {
-          json: { slotId, out },
-          text: `Wrote the recovery sheet of the key ${slotId} to ${out}`,
-        };
-      });
+      await run(
+        async ({ context }) => {
+          const { exportKey } = await import("../job/keys.ts");
+          const { slotId, sheet } = await exportKey(context, out);
+          if (out === undefined) return { json: { slotId, sheet }, text: sheet.trimEnd() };
+          return {
+            json: { slotId, out },
+            text: `Wrote the recovery sheet of the key ${slotId} to ${out}`,
+          };
+        },
+        { secret: true },
+      );
     });
 }

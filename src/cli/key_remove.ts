@@ -18,15 +18,18 @@ export function keyRemoveCommand(run: Run) {
   })
     .argument("<slot>", "as `key list` shows it")
     .action(async (slot) => {
-      await run(async ({ context }) => {
-        const { removeKey } = await import("../job/keys.ts");
-        const removed = await removeKey(context, slot);
-        const { recipient, edition } = removed;
-        return {
-          json: removed,
-          text: `Removed the key ${slot}; backups are sealed to ${recipient} now (edition ${edition})`,
-          note: `On machines that take backups: ibackup key trust ${recipient}`,
-        };
-      });
+      await run(
+        async ({ context }) => {
+          const { removeKey } = await import("../job/keys.ts");
+          const removed = await removeKey(context, slot);
+          const { recipient, edition } = removed;
+          return {
+            json: removed,
+            text: `Removed the key ${slot}; backups are sealed to ${recipient} now (edition ${edition})`,
+            note: `On machines that take backups: ibackup key trust ${recipient}`,
+          };
+        },
+        { secret: true },
+      );
     });
 }

@@ -5,6 +5,7 @@ import { EXIT_STATUS, IbackupError } from "../errors.ts";
 import type { JobContext } from "../job/context.ts";
 import {
   applyRules,
+  type CommandNeeds,
   type CommandText,
   type Print,
   type Result,
@@ -62,7 +63,9 @@ export async function runProgram(args: readonly string[], machine: Machine): Pro
     await printResult(machine, result, program.opts());
     if (result.status !== undefined) status = EXIT_STATUS[result.status];
   };
-  const run: Run = async (action) => print(await runAction(machine, program.opts(), action));
+  const run: Run = async (action, needs) => {
+    await print(await runAction(machine, program.opts(), { action, ...needs }));
+  };
   const program = buildProgram(machine.version, run, print);
   writeThrough(program, {
     writeOut: (text) => pending.push(machine.writeOut(text)),
@@ -161,12 +164,13 @@ Config file:
 async function runAction(
   machine: Machine,
   options: GlobalOptions,
-  action: Parameters<Run>[0],
+  { action, secret = false }: { action: Parameters<Run>[0] } & CommandNeeds,
 ): Promise<Result> {
   const { resolveSettings } = await import("../config/settings.ts");
   const settings = resolveSettings(options, machine.environment);
   const { context, close } = await machine.openContext(settings);
   try {
+    if (secret) await (await import("../job/ask_secret.ts")).askForSecret(context);
     return await action({
       context,
       settings,

@@ -32,12 +32,15 @@ export function restoreCommand(run: Run) {
     .option("--dry-run", "print the plan and write nothing")
     .option("--force", "overwrite the disk that was backed up, or replace a file")
     .action(async (backup, { at, disk, ...options }) => {
-      await run(async (session) => {
-        refuseMixedOutput(options.target, session);
-        const { restoreBackup } = await import("../job/restore.ts");
-        const request = { ...OFF, ...options, backup: requestOf({ backup, at, disk }, session) };
-        return resultOf(await restoreBackup(session.context, request));
-      });
+      await run(
+        async (session) => {
+          refuseMixedOutput(options.target, session);
+          const { restoreBackup } = await import("../job/restore.ts");
+          const request = { ...OFF, ...options, backup: requestOf({ backup, at, disk }, session) };
+          return resultOf(await restoreBackup(session.context, request));
+        },
+        { secret: true },
+      );
     });
 }
 

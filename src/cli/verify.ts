@@ -45,6 +45,7 @@ export function verifyCommand(run: Run) {
       "store again what the repository has lost and these disks prove",
     )
     .action(async (given, { data: asked = false, disk, repair: devices = [] }) => {
+      const needs = { secret: asked !== false || devices.length > 0 };
       await run(async (session) => {
         const { backup, share } = separate(given, asked);
         const backups = backup === undefined ? undefined : [await idOf({ backup, disk }, session)];
@@ -56,7 +57,7 @@ export function verifyCommand(run: Run) {
         const repairs = await repair(session.context, { vmId, devices, problems: found.problems });
         const isBetter = repairs.some(({ blocksRepaired }) => blocksRepaired > 0);
         return resultOf(isBetter ? await check() : found, repairs);
-      });
+      }, needs);
     });
 }
 

@@ -11,6 +11,12 @@ export interface Clock {
   monotonicMs(): number;
 }
 
+/** Where somebody sits who can be asked. */
+export interface Terminal {
+  /** What is typed is not shown. @throws IbackupError INTERRUPTED. */
+  ask(question: string): Promise<string>;
+}
+
 export interface JobContext {
   /** The store of the repository that the user named; USAGE when none was. Opened once. */
   openStore(): Promise<Store>;
@@ -30,6 +36,8 @@ export interface JobContext {
   stateDir(): string;
   /** Where what opens sealed backups is. */
   readonly secrets: SecretFiles;
+  /** Undefined in a pipe. */
+  readonly terminal?: Terminal | undefined;
   /** The public key that backups have to be sealed to, of the config file. */
   readonly pinnedRecipient: string | undefined;
   /** What hooks find in theirs. */

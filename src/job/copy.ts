@@ -8,6 +8,7 @@ import type { CopiedBackup } from "../repo/copy_way.ts";
 import { cloneRepository, openRepository, type Repository } from "../repo/repository.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
+import { askForSecret } from "./ask_secret.ts";
 import type { JobContext } from "./context.ts";
 import { whileAlone } from "./maintenance.ts";
 import { keepLocked } from "./object_lock.ts";
@@ -69,7 +70,10 @@ async function copyInto(
     return findKeys({ ...context, openStore: async () => store, pinnedRecipient })(id);
   });
   const { progress, signal } = context;
-  if (to.id !== from.id) progress.message(describeOther(to));
+  if (to.id !== from.id) {
+    await askForSecret(context);
+    progress.message(describeOther(to));
+  }
   return await whileAlone(context, { store, what: "copy" }, async ({ confirm, signer }) => {
     const copied: CopiedBackup[] = [];
     progress.begin("copying backups", wanted.length);

@@ -53,7 +53,7 @@ export async function listKeys(context: JobContext): Promise<KeyList> {
 }
 
 /** Somebody who is to open the repository: by a public key, or by a passphrase. */
-export type Newcomer = { recipient: string } | { passphraseFile: string };
+export type Newcomer = { recipient: string } | { passphraseFile: string } | { passphrase: string };
 
 /**
  * Lets one more open everything: what is there and what will be written.
@@ -217,7 +217,8 @@ async function newHolder(
     if (!isRecipient(recipient)) throw badRecipient(recipient);
     return { ...facts, recipient, passphraseIdentity: null };
   }
-  const passphrase = readPassphrase(newcomer.passphraseFile);
+  const passphrase =
+    "passphrase" in newcomer ? newcomer.passphrase : readPassphrase(newcomer.passphraseFile);
   const { identity, recipient }: Pair = await makePair();
   const file = await wrapByPassphrase(passphrase, identity);
   return { ...facts, recipient, passphraseIdentity: toBase64(file) };

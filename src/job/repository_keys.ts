@@ -3,7 +3,7 @@
 import { assert, IbackupError } from "../errors.ts";
 import { unwrapWith, wrapFor } from "../keys/age.ts";
 import { readKeyRing, unlock } from "../keys/key_ring.ts";
-import { readSecrets } from "../keys/secret_files.ts";
+import { hasSecret, readSecrets } from "../keys/secret_files.ts";
 import type { FindKeys } from "../repo/repository.ts";
 import { keepOutOfCoreFiles } from "../runtime/core_files.ts";
 import type { JobContext } from "./context.ts";
@@ -18,9 +18,11 @@ type KeyContext = Pick<
 export function findKeys(context: KeyContext): FindKeys {
   return (repositoryId) => {
     let identities: Promise<string[]> | undefined;
-    const { identityFile, passphraseFile } = context.secrets;
     return {
-      hasIdentity: (identityFile ?? passphraseFile) !== undefined,
+      // It may be asked for after the repository was opened.
+      get hasIdentity() {
+        return hasSecret(context.secrets);
+      },
       wrap: async (dataKey) => {
         keepOutOfCoreFiles();
         const ring = await readKeyRing(await context.openStore(), repositoryId);

@@ -1,4 +1,4 @@
-/** Identities and passphrases come from files, never from arguments. */
+/** Identities and passphrases come from files, or from a terminal, never from arguments. */
 import { closeSync, fstatSync, openSync, readFileSync, type Stats } from "node:fs";
 import { getuid } from "node:process";
 import { IbackupError, messageOf } from "../errors.ts";
@@ -11,6 +11,8 @@ const IDENTITY = /AGE-SECRET-KEY-1(?:\s*[02-9AC-HJ-NP-Z]){58}/gi;
 export interface SecretFiles {
   identityFile: string | undefined;
   passphraseFile: string | undefined;
+  /** What was typed at a terminal. */
+  passphrase?: string | undefined;
 }
 
 /** What opens the keys of a repository. */
@@ -20,11 +22,16 @@ export interface Secrets {
 }
 
 /** @throws IbackupError USAGE: unreadable, readable by others, or with nothing in it. */
-export function readSecrets({ identityFile, passphraseFile }: SecretFiles): Secrets {
+export function readSecrets({ identityFile, passphraseFile, passphrase }: SecretFiles): Secrets {
+  const ofFile = passphraseFile === undefined ? [] : [readPassphrase(passphraseFile)];
   return {
     identities: identityFile === undefined ? [] : readIdentities(identityFile),
-    passphrases: passphraseFile === undefined ? [] : [readPassphrase(passphraseFile)],
+    passphrases: passphrase === undefined ? ofFile : [...ofFile, passphrase],
   };
+}
+
+export function hasSecret({ identityFile, passphraseFile, passphrase }: SecretFiles): boolean {
+  return (identityFile ?? passphraseFile ?? passphrase) !== undefined;
 }
 
 function readIdentities(path: string): string[] {
