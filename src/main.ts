@@ -5,7 +5,8 @@
 import { randomBytes } from "node:crypto";
 import process from "node:process";
 import packageJson from "../package.json" with { type: "json" };
-import { type Machine, type OpenContext, runProgram } from "./cli/program.ts";
+import type { Machine, OpenContext } from "./cli/machine.ts";
+import { runProgram } from "./cli/program.ts";
 import { openProgress } from "./cli/progress_bar.ts";
 import type { Settings } from "./config/settings.ts";
 import { EXIT_STATUS, IbackupError, systemCodeOf } from "./errors.ts";
@@ -16,14 +17,11 @@ import type { Store } from "./store/store.ts";
 
 const { version } = packageJson;
 const { env, stderr, stdin, stdout } = process;
-const interruption = new AbortController();
+/** Of what is being done: in a shell one command after another. */
+let interruption = new AbortController();
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-  process.on(signal, () => {
-    // Asked twice: the user does not want to wait for things to be cleared up.
-    if (interruption.signal.aborted) process.exit(EXIT_STATUS.INTERRUPTED);
-    interruption.abort(interrupted(signal));
-  });
+  process.on(signal, () => interrupt(signal));
 }
 
 for (const stream of [stdout, stderr]) {
@@ -39,6 +37,18 @@ const machine: Machine = {
   writeOut: (text) => write(stdout, text),
   writeError: (text) => write(stderr, text),
   openContext,
+  terminal: {
+    input: stdin,
+    output: stdout,
+    interrupt: () => interrupt("SIGINT"),
+    renewInterruption: () => {
+      interruption = new AbortController();
+      return interruption.signal;
+    },
+    setVariable: (name, value) => {
+      env[name] = value;
+    },
+  },
 };
 
 process.exit(await runProgram(process.argv.slice(2), machine));
@@ -77,7 +87,7 @@ async function openContext(settings: Settings): Promise<OpenContext> {
     terminal: (await import("./cli/passphrase_prompt.ts")).openTerminal(stdin, stderr),
     pinnedRecipient: settings.pinnedRecipient,
     environment: env,
-    progress: await openProgress(stderr),
+    progress: await openProgress(stderr, env["TERM"]),
     clock: { now: () => new Date(), monotonicMs: () => performance.now() },
     random: (bytes: number) => new Uint8Array(randomBytes(bytes)),
     signal: interruption.signal,
@@ -109,6 +119,12 @@ function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
   return new Promise((resolve) => {
     stream.write(text, () => resolve());
   });
+}
+
+function interrupt(signal: string): void {
+  // Asked twice: the user does not want to wait for things to be cleared up.
+  if (interruption.signal.aborted) process.exit(EXIT_STATUS.INTERRUPTED);
+  interruption.abort(interrupted(signal));
 }
 
 function interrupted(signal: string): IbackupError {

@@ -9,6 +9,7 @@ import { z } from "zod";
 import {
   backup,
   bytes,
+  changedFile,
   count,
   damage,
   extents,
@@ -223,6 +224,18 @@ export const DOCUMENTS: Readonly<Record<string, z.ZodType>> = {
         fix: z.string().nullable().describe("null: all is well"),
       }),
     ),
+  }),
+  install: z.strictObject({
+    root: path,
+    files: z.array(changedFile).describe("none with --print"),
+    units: z.array(z.strictObject({ name: z.string(), text: z.string() })),
+    crontab: z.array(z.string()).describe("the same without systemd: lines of /etc/crontab"),
+  }),
+  uninstall: z.strictObject({
+    root: path,
+    files: z.array(changedFile),
+    stopped: z.array(path).describe("devices that were tracked"),
+    folders: z.array(path).describe("what else was removed"),
   }),
   completion: z.strictObject({ shell: z.enum(["bash", "zsh", "fish"]), script: z.string() }),
   man: z.union([

@@ -111,3 +111,8 @@ export const remarks = z.strictObject({
   tags: z.array(z.string()),
   protected: z.boolean(),
 });
+
+export const changedFile = z.strictObject({
+  path,
+  change: z.enum(["written", "unchanged", "removed"]),
+});

@@ -1,8 +1,7 @@
 /** The command line as a whole: parse, run one command, print, and say the exit status. */
 import { DEFAULT_CONFIG_FILE } from "../config/default_file.ts";
-import type { GlobalOptions, Settings } from "../config/settings.ts";
+import type { GlobalOptions } from "../config/settings.ts";
 import { EXIT_STATUS, IbackupError } from "../errors.ts";
-import type { JobContext } from "../job/context.ts";
 import {
   applyRules,
   type CommandNeeds,
@@ -22,33 +21,21 @@ import { ALL_STATUSES, exitStatusHelp } from "./exit_statuses.ts";
 import { flushCommand } from "./flush.ts";
 import { gcCommand } from "./gc.ts";
 import { initCommand } from "./init.ts";
+import { installCommand, uninstallCommand } from "./install.ts";
 import { keyCommand } from "./key.ts";
 import { listCommand } from "./list.ts";
+import type { Machine } from "./machine.ts";
 import { manCommand } from "./man.ts";
 import { pruneCommand } from "./prune.ts";
 import { rebaseCommand } from "./rebase.ts";
 import { protectCommand, tagCommand, unprotectCommand } from "./remarks.ts";
 import { errorDocument, renderError } from "./render_error.ts";
 import { restoreCommand } from "./restore.ts";
+import { shellCommand } from "./shell.ts";
 import { showCommand } from "./show.ts";
 import { printable } from "./text.ts";
 import { trackCommand } from "./track.ts";
 import { verifyCommand } from "./verify.ts";
-
-/** What the program needs of the process that it runs in. */
-export interface Machine {
-  version: string;
-  environment: Readonly<Record<string, string | undefined>>;
-  /** Resolves when the text is on its way; a reader that went away is no failure. */
-  writeOut(text: string): Promise<void>;
-  writeError(text: string): Promise<void>;
-  openContext(settings: Settings): Promise<OpenContext>;
-}
-
-export interface OpenContext {
-  context: JobContext;
-  close(): Promise<void>;
-}
 
 /**
  * Runs the command that the arguments name.
@@ -66,7 +53,8 @@ export async function runProgram(args: readonly string[], machine: Machine): Pro
   const run: Run = async (action, needs) => {
     await print(await runAction(machine, program.opts(), { action, ...needs }));
   };
-  const program = buildProgram(machine.version, run, print);
+  const startShell = () => openShell(machine, program.opts());
+  const program = buildProgram({ version: machine.version, run, print, startShell });
   writeThrough(program, {
     writeOut: (text) => pending.push(machine.writeOut(text)),
     writeErr: (text) => pending.push(machine.writeError(text)),
@@ -83,8 +71,15 @@ export async function runProgram(args: readonly string[], machine: Machine): Pro
   return status;
 }
 
+interface Doing {
+  version: string;
+  run: Run;
+  print: Print;
+  startShell(): Promise<void>;
+}
+
 /** The tree of all commands. */
-export function buildProgram(version: string, run: Run, print: Print) {
+export function buildProgram({ version, run, print, startShell }: Doing) {
   const { name, summary, details, examples, statuses } = PROGRAM;
   const program = new Command(name)
     .description(sentenceOf(summary))
@@ -114,6 +109,7 @@ export function buildProgram(version: string, run: Run, print: Print) {
   applyRules(program);
   rememberText(program, PROGRAM);
   for (const make of COMMANDS) program.addCommand(make(run, print));
+  program.addCommand(shellCommand(startShell));
   program.addCommand(completeCommand(run, print), { hidden: true });
   return program;
 }
@@ -136,6 +132,8 @@ const COMMANDS: readonly ((run: Run, print: Print) => CommandUnknownOpts)[] = [
   unprotectCommand,
   keyCommand,
   doctorCommand,
+  installCommand,
+  uninstallCommand,
   completionCommand,
   manCommand,
 ];
@@ -160,6 +158,24 @@ Config file:
   ],
   statuses: ALL_STATUSES,
 } satisfies CommandText;
+
+async function openShell(machine: Machine, options: GlobalOptions): Promise<void> {
+  if (options.json) {
+    throw new IbackupError("USAGE", "Cannot print a dialogue as JSON", {
+      why: "--json was given",
+      fix: "leave it out, or run the single commands with it",
+    });
+  }
+  const { resolveSettings } = await import("../config/settings.ts");
+  const { runShell } = await import("./shell_session.ts");
+  const settings = resolveSettings(options, machine.environment);
+  const { config, vm } = options;
+  const common = [
+    ...(config === undefined ? [] : ["--config", config]),
+    ...(vm === undefined ? [] : ["--vm", vm]),
+  ];
+  await runShell({ machine, settings, runProgram, common });
+}
 
 async function runAction(
   machine: Machine,

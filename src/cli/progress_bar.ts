@@ -3,10 +3,16 @@ import type cliProgress from "cli-progress";
 import { formatBytes, formatDuration } from "../core/units.ts";
 import { type Progress, SILENT_PROGRESS } from "../job/progress.ts";
 
-/** @param stream Standard error. */
-export async function openProgress(stream: NodeJS.WriteStream): Promise<Progress> {
+/**
+ * @param stream Standard error.
+ * @param terminal What TERM says: a dumb one cannot redraw a line.
+ */
+export async function openProgress(
+  stream: NodeJS.WriteStream,
+  terminal: string | undefined,
+): Promise<Progress> {
   const write = (text: string): void => void stream.write(`${text}\n`);
-  if (!stream.isTTY) return { ...SILENT_PROGRESS, message: write };
+  if (!stream.isTTY || terminal === "dumb") return { ...SILENT_PROGRESS, message: write };
   const { default: library } = await import("cli-progress");
   return new BarProgress(write, (label, totalBytes) => {
     const options = { ...OPTIONS, stream, format: formatOf(label, totalBytes) };

@@ -37,7 +37,13 @@ export interface Settings {
   freeze: { limitMs?: number; budgetMs?: number; passesMax?: number };
   hooks: HookSettings;
   /** Where what opens sealed backups is. */
-  secrets: { identityFile: string | undefined; passphraseFile: string | undefined };
+  secrets: {
+    identityFile: string | undefined;
+    passphraseFile: string | undefined;
+    /** Of a dialogue, kept in memory only. */
+    passphrase?: string | undefined;
+    identities?: readonly string[] | undefined;
+  };
   /** As given on the command line: for `init` and `key add` the passphrase of the new holder. */
   passphraseFileGiven: string | undefined;
   /** Public key of the repository; of the config file. */

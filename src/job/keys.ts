@@ -52,6 +52,11 @@ export async function listKeys(context: JobContext): Promise<KeyList> {
   return { repositoryId, recipient: newestRecipient(ring), edition, holders };
 }
 
+/** @throws IbackupError NO_KEY when none of the secrets opens the repository. */
+export async function proveSecrets(context: JobContext): Promise<void> {
+  await unlock(await openRing(context), readSecrets(context.secrets));
+}
+
 /** Somebody who is to open the repository: by a public key, or by a passphrase. */
 export type Newcomer = { recipient: string } | { passphraseFile: string } | { passphrase: string };
 

@@ -11,8 +11,9 @@ const IDENTITY = /AGE-SECRET-KEY-1(?:\s*[02-9AC-HJ-NP-Z]){58}/gi;
 export interface SecretFiles {
   identityFile: string | undefined;
   passphraseFile: string | undefined;
-  /** What was typed at a terminal. */
+  /** What was typed at a terminal: it is in no file. */
   passphrase?: string | undefined;
+  identities?: readonly string[] | undefined;
 }
 
 /** What opens the keys of a repository. */
@@ -22,16 +23,21 @@ export interface Secrets {
 }
 
 /** @throws IbackupError USAGE: unreadable, readable by others, or with nothing in it. */
-export function readSecrets({ identityFile, passphraseFile, passphrase }: SecretFiles): Secrets {
+export function readSecrets(secrets: SecretFiles): Secrets {
+  const { identityFile, passphraseFile, passphrase, identities = [] } = secrets;
   const ofFile = passphraseFile === undefined ? [] : [readPassphrase(passphraseFile)];
   return {
-    identities: identityFile === undefined ? [] : readIdentities(identityFile),
+    identities: [
+      ...(identityFile === undefined ? [] : readIdentities(identityFile)),
+      ...identities,
+    ],
     passphrases: passphrase === undefined ? ofFile : [...ofFile, passphrase],
   };
 }
 
-export function hasSecret({ identityFile, passphraseFile, passphrase }: SecretFiles): boolean {
-  return (identityFile ?? passphraseFile ?? passphrase) !== undefined;
+export function hasSecret(secrets: SecretFiles): boolean {
+  const { identityFile, passphraseFile, passphrase, identities } = secrets;
+  return (identityFile ?? passphraseFile ?? passphrase ?? identities) !== undefined;
 }
 
 function readIdentities(path: string): string[] {

@@ -1,11 +1,17 @@
 /** The tree of all commands, as the program builds it. */
+import process from "node:process";
 import type { CommandUnknownOpts } from "../../src/cli/commander.ts";
 import { buildProgram, runProgram } from "../../src/cli/program.ts";
 import type { Ended } from "./run_cli.ts";
 
 const never = () => Promise.reject(new Error("no command is run here"));
 
-export const PROGRAM = buildProgram("0.0.0", never, never) as unknown as CommandUnknownOpts;
+export const PROGRAM = buildProgram({
+  version: "0.0.0",
+  run: never,
+  print: never,
+  startShell: never,
+}) as unknown as CommandUnknownOpts;
 
 /** Every command that users see, the program itself first: [["track start", command], ...]. */
 export const COMMANDS: [name: string, command: CommandUnknownOpts][] = walk(PROGRAM, []);
@@ -32,6 +38,13 @@ export async function runHere(args: readonly string[], version = "0.0.0"): Promi
       stderr += text;
     },
     openContext: never,
+    terminal: {
+      input: process.stdin,
+      output: process.stdout,
+      interrupt: () => undefined,
+      renewInterruption: () => new AbortController().signal,
+      setVariable: () => undefined,
+    },
   });
   return { status, stdout, stderr };
 }
