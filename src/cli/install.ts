@@ -21,8 +21,9 @@ export function installCommand(run: Run) {
   })
     .option("--root <folder>", "of the system that is installed into", "/")
     .option("--program <path>", "where ibackup is in that system (default: where it is now)")
+    .option("--timer", "take backups by a timer, also where ibackup has a daemon")
     .option("--print", "print what would be written, and write nothing")
-    .action(async ({ root, program, print = false }, command) => {
+    .action(async ({ root, program, timer = false, print = false }, command) => {
       const tree = rootOf(command);
       const { config: given } = tree.opts() as { config?: string };
       await run(async ({ settings }) => {
@@ -33,7 +34,7 @@ export function installCommand(run: Run) {
           program: wordOf(program ?? ownPath()),
           disks: disksOf(settings),
           configFile: given === undefined ? undefined : wordOf(resolve(given)),
-          hasDaemon: tree.commands.some((it) => it.name() === "daemon"),
+          hasDaemon: !timer && tree.commands.some((it) => it.name() === "daemon"),
           hasTrigger: settings.trigger !== undefined,
         });
         return resultOf(installed, print);

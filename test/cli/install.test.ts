@@ -39,7 +39,8 @@ function configure(text: string): void {
 }
 
 function install(...args: string[]): Ended {
-  return runCli(["install", "--root", root, "--config", config, "--program", PROGRAM, ...args]);
+  const given = ["--root", root, "--config", config, "--program", PROGRAM, "--timer"];
+  return runCli(["install", ...given, ...args]);
 }
 
 function uninstall(): Ended {
