@@ -43,6 +43,7 @@ export const backup = z.strictObject({
   bytesStored: bytes,
   tags: z.array(z.string()),
   protected: z.boolean(),
+  blocksLost: count.describe("that nobody can give back, as verify --repair noted"),
 });
 
 export const flushed = z.strictObject({

@@ -11,7 +11,7 @@ export function listCommand(run: Run) {
     details: [
       "SIZE is what the backup itself takes in the repository. With --vm, only backups of that VM.",
       'With --json: {"backups": [{"backupId", "vmId", "disk", "type", "capturedAt", "parentId",',
-      '"consistency", "blocksChanged", "bytesStored", "tags", "protected"}]}.',
+      '"consistency", "blocksChanged", "bytesStored", "tags", "protected", "blocksLost"}]}.',
     ].join("\n"),
     examples: [
       "ibackup list --repo file:///srv/backup",
@@ -53,7 +53,11 @@ function catalogueTable(backups: readonly CatalogueEntry[]): string {
     formatInstant(new Date(backup.capturedAt)),
     backup.consistency,
     formatBytes(backup.bytesStored),
-    [...(backup.protected ? ["(protected)"] : []), ...backup.tags].join(" "),
+    [
+      ...(backup.blocksLost > 0 ? [`(${formatCount(backup.blocksLost, "block")} lost)`] : []),
+      ...(backup.protected ? ["(protected)"] : []),
+      ...backup.tags,
+    ].join(" "),
   ]);
   const titles = ["BACKUP", "VM", "DISK", "TYPE", "DATE AND TIME", "CONSISTENCY", "SIZE", ""];
   return table([titles, ...rows], new Set([titles.length - 2]));

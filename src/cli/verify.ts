@@ -17,7 +17,9 @@ export function verifyCommand(run: Run) {
       "--data 5% reads a twentieth of them, and the next one the next twentieth.",
       "Names each damaged object, the blocks that it takes away, and of which backups. With --repair,",
       "blocks that the newest backup of a disk has lost, and that the disk proves by the digests in the",
-      "local cache, are stored again; then all is checked once more.",
+      "local cache, are stored again; then all is checked once more. What no DEVICE proves is noted:",
+      "list and verify tell it from then on, and restore gives the rest with --partial. Where --data",
+      "finds everything whole again, --repair takes the note away.",
       'With --json: {"healthy", "backups", "packs", "bytesRead", "problems": [{"object", "reason",',
       '"backups", "extents": [{"firstBlock", "blockCount"}]}], "warnings", "repairs": [{"device",',
       '"blocksLost", "blocksRepaired"}]}.',
@@ -41,22 +43,26 @@ export function verifyCommand(run: Run) {
     .option("--data [share]", "read and check every byte, or a share such as 5%")
     .option("--disk <name>", "the disk whose `latest` is meant")
     .option(
-      "--repair <device...>",
-      "store again what the repository has lost and these disks prove",
+      "--repair [device...]",
+      "store again what the repository has lost and these disks prove, and note what is left",
     )
-    .action(async (given, { data: asked = false, disk, repair: devices = [] }) => {
-      const needs = { secret: asked !== false || devices.length > 0 };
+    .action(async (given, { data: asked = false, disk, repair: asDevices }) => {
+      const needs = { secret: asked !== false || asDevices !== undefined };
       await run(async (session) => {
         const { backup, share } = separate(given, asked);
         const backups = backup === undefined ? undefined : [await idOf({ backup, disk }, session)];
         const check = () => verifyShare(session, backups, share);
         const found = await check();
-        if (devices.length === 0 || found.problems.length === 0) return resultOf(found, []);
+        const { problems } = found;
+        if (asDevices === undefined || problems.length === 0) return resultOf(found, []);
+        const devices = asDevices === true ? [] : asDevices;
         const { repair } = await import("../job/repair.ts");
-        const { vmId } = session.settings;
-        const repairs = await repair(session.context, { vmId, devices, problems: found.problems });
-        const isBetter = repairs.some(({ blocksRepaired }) => blocksRepaired > 0);
-        return resultOf(isBetter ? await check() : found, repairs);
+        const { recordLosses } = await import("../job/record_losses.ts");
+        const { context, settings } = session;
+        const repairs = await repair(context, { vmId: settings.vmId, devices, problems });
+        const isWhole = share === 1 && backups === undefined;
+        await recordLosses(context, { problems, isWhole });
+        return resultOf(await check(), repairs);
       }, needs);
     });
 }

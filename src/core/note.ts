@@ -5,6 +5,7 @@ import { z } from "zod";
 import { isBackupId } from "./backup_id.ts";
 import { corruptObject } from "./corrupt.ts";
 import { type DocumentKind, decodeDocument, encodeDocument, type Sha256Hex } from "./document.ts";
+import { DISK_BLOCKS_MAX } from "./limits.ts";
 import { parseSidecarKey } from "./sidecar_key.ts";
 
 const KIND: DocumentKind = { name: "note", version: 1 };
@@ -20,14 +21,16 @@ const noteSchema = z.strictObject({
   tags: z.array(z.string().regex(TAG_PATTERN, "is no tag")).max(64),
   /** It is not removed, whatever a policy says. */
   isProtected: z.boolean(),
+  /** Blocks that nobody can give back, as `verify --repair` found; 0: none that is known of. */
+  blocksLost: z.int().min(0).max(DISK_BLOCKS_MAX),
 });
 
 export type Note = z.infer<typeof noteSchema>;
 
 /** What can be said of a backup. */
-export type Remarks = Pick<Note, "tags" | "isProtected">;
+export type Remarks = Pick<Note, "tags" | "isProtected" | "blocksLost">;
 
-export const NO_REMARKS: Remarks = { tags: [], isProtected: false };
+export const NO_REMARKS: Remarks = { tags: [], isProtected: false, blocksLost: 0 };
 
 /** @throws Error when it breaks a rule, which is a bug. */
 export function encodeNote(note: Note, sha256: Sha256Hex): Uint8Array {

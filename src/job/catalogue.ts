@@ -29,6 +29,8 @@ export interface CatalogueEntry {
   bytesStored: number;
   tags: string[];
   protected: boolean;
+  /** Of the blocks of its disk, those that nobody can give back, as far as is known. */
+  blocksLost: number;
 }
 
 export interface Catalogue {
@@ -173,5 +175,6 @@ function entryOf({ manifest }: StoredManifest, remarks: Remarks): CatalogueEntry
     bytesStored,
     tags: [...remarks.tags],
     protected: remarks.isProtected,
+    blocksLost: remarks.blocksLost,
   };
 }

@@ -1,5 +1,5 @@
 /** Tags and protection of a backup. */
-import { NO_REMARKS, type Remarks, TAG_PATTERN } from "../core/note.ts";
+import { type Remarks, TAG_PATTERN } from "../core/note.ts";
 import { IbackupError } from "../errors.ts";
 import { changeNote } from "../repo/notes.ts";
 import { type BackupRequest, findBackup } from "./catalogue.ts";
@@ -33,7 +33,7 @@ export async function remark(
     if (addTag !== undefined) tags.add(addTag);
     if (removeTag !== undefined) tags.delete(removeTag);
     const sorted = [...tags].sort();
-    return { ...NO_REMARKS, tags: sorted, isProtected: isProtected ?? before.isProtected };
+    return { tags: sorted, isProtected: isProtected ?? before.isProtected };
   });
   return { backupId: stored.manifest.backupId, ...remarks };
 }

@@ -3,13 +3,14 @@ import { existsSync, statSync } from "node:fs";
 import type { Writable } from "node:stream";
 import type { BlockSet } from "../core/block_set.ts";
 import { chainOf } from "../core/chain.ts";
-import type { Manifest } from "../core/manifest.ts";
+import type { Manifest, StoredManifest } from "../core/manifest.ts";
 import { describeOddities } from "../core/writers.ts";
 import { describeDevice } from "../disk/block_device.ts";
 import { mountsOf } from "../disk/mounts.ts";
 import { openDeviceTarget, openFileTarget, type RestoreTarget } from "../disk/restore_target.ts";
 import { IbackupError } from "../errors.ts";
 import { type Damage, planReads, readBlocks } from "../repo/block_reader.ts";
+import { readNotes } from "../repo/notes.ts";
 import { findBackup } from "./catalogue.ts";
 import { findDifferences } from "./compare_content.ts";
 import type { JobContext } from "./context.ts";
@@ -55,6 +56,7 @@ export async function restoreBackup(
   for (const oddity of describeOddities(chain, findOwnWriter(context))) {
     context.progress.message(`warning: ${oddity}`);
   }
+  if (!options.partial) await refuseLost(context, stored);
   // An older backup of a disk that has shrunk since may speak of more blocks.
   const damaged = new DamageNotes(Math.max(...chain.map((stored) => stored.manifest.blockCount)));
   const plan = await planReads(repository, chain, { onDamage: noteInto(damaged, options) });
@@ -83,6 +85,20 @@ function refuseMixture({ replay, partial }: RestoreOptions): void {
   throw new IbackupError("USAGE", "Cannot restore with --replay and --partial", {
     why: "where a newer block is damaged, replaying would leave an older version of it in place",
     fix: "leave --replay out: without it the bytes are the same",
+  });
+}
+
+/** What is known to be lost need not be found out half way. */
+async function refuseLost(context: JobContext, stored: StoredManifest): Promise<void> {
+  const { store } = await context.openRepository();
+  const notes = await readNotes(store, [stored], ({ message, why }) =>
+    context.progress.message(`warning: ${message}: ${why}`),
+  );
+  const blocksLost = notes.get(stored.key)?.blocksLost ?? 0;
+  if (blocksLost === 0) return;
+  throw new IbackupError("CORRUPT_DATA", `Cannot restore all of ${stored.manifest.backupId}`, {
+    why: `${blocksLost} of its blocks were lost when \`ibackup verify --repair\` looked last`,
+    fix: "`restore --partial` gives the rest; `ibackup verify --data --repair` looks again",
   });
 }
 

@@ -15,7 +15,7 @@ import type { DamagedManifest } from "../repo/manifest_list.ts";
 import type { Repository } from "../repo/repository.ts";
 import { Kinship } from "./kinship.ts";
 import type { Progress } from "./progress.ts";
-import { checkDocuments } from "./verify_documents.ts";
+import { checkDocuments, findLosses } from "./verify_documents.ts";
 import { checkPack, type PackUse } from "./verify_pack.ts";
 
 const INDEXES_IN_FLIGHT = 8;
@@ -90,6 +90,9 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const intact = scope.filter((stored) => checkLink(verification, stored));
     const packs = await checkIndexes(verification, scope);
     for (const stored of intact) await checkCoverage(verification, stored);
+    for await (const loss of findLosses(options.repository.store, scope)) {
+      problems.push({ ...loss, extents: [] });
+    }
     if (options.backups === undefined) await checkOthers(verification, all, damagedMaps);
     const turns = turnsOf(packs, options.data);
     const bytesRead = await checkPacks(verification, packs, turns);

@@ -8,6 +8,7 @@ import { mapInOrder } from "../core/ordered.ts";
 import { parseSidecarKey, type SidecarPlace } from "../core/sidecar_key.ts";
 import { IbackupError } from "../errors.ts";
 import { readMap } from "../repo/maps.ts";
+import { readNotes } from "../repo/notes.ts";
 import type { Repository } from "../repo/repository.ts";
 import { sha256Hex } from "../repo/sha256.ts";
 import type { Store } from "../store/store.ts";
@@ -49,6 +50,21 @@ export async function* checkDocuments(
     for await (const { key } of store.list(prefix)) objects.push(key);
     const check = (object: string) => orDamage(object, read);
     for await (const misfit of mapInOrder(objects, GETS_IN_FLIGHT, check)) if (misfit) yield misfit;
+  }
+}
+
+/** What `verify --repair` has noted as lost: known without reading any data. */
+export async function* findLosses(
+  store: Store,
+  backups: readonly StoredManifest[],
+): AsyncGenerator<Misfit & { backups: string[] }> {
+  // One that cannot be read is a problem of its own.
+  const notes = await readNotes(store, backups, () => undefined);
+  for (const { key, manifest } of backups) {
+    const blocksLost = notes.get(key)?.blocksLost ?? 0;
+    if (blocksLost === 0) continue;
+    const reason = `${blocksLost} of its blocks were lost when \`verify --repair\` looked last`;
+    yield { object: key, reason, backups: [manifest.backupId] };
   }
 }
 

@@ -1,4 +1,4 @@
-/** Tags and protection of backups. */
+/** Notes of backups: tags, protection, and what of them is lost. */
 import { corruptObject } from "../core/corrupt.ts";
 import { DOCUMENT_BYTES_MAX } from "../core/limits.ts";
 import type { StoredManifest } from "../core/manifest.ts";
@@ -14,7 +14,7 @@ import { newestVersions } from "./sidecars.ts";
 const GETS_IN_FLIGHT = 16;
 
 /** What of a backup's note could not be read. It may say that the backup is protected. */
-const UNREADABLE: Remarks = { tags: [], isProtected: true };
+const UNREADABLE: Remarks = { ...NO_REMARKS, isProtected: true };
 
 /**
  * What is said of the backups, by the key of their manifest. Most have no note.
@@ -49,14 +49,14 @@ export async function readNotes(
 export async function changeNote(
   store: Store,
   stored: StoredManifest,
-  change: (before: Remarks) => Remarks,
+  change: (before: Remarks) => Partial<Remarks>,
 ): Promise<Remarks> {
   const { key, manifest } = stored;
   for (;;) {
     const versions = await newestVersions(store, sidecarPrefix("notes", key));
     const newest = versions.get(key) ?? 0;
     const before = await readNote(store, stored, newest);
-    const after = change(before);
+    const after = { ...before, ...change(before) };
     if (JSON.stringify(after) === JSON.stringify(before)) return before;
     const version = newest + 1;
     const note = { backupId: manifest.backupId, version, ...after };
@@ -75,7 +75,7 @@ async function readNote(
   const object = sidecarKey({ folder: "notes", manifestKey: key, version });
   const bytes = await store.get(object, { maxBytes: DOCUMENT_BYTES_MAX });
   if (bytes === undefined) throw corruptObject(object, "it is listed but cannot be got");
-  const { backupId, tags, isProtected } = decodeNote({ object, bytes }, sha256Hex);
-  if (backupId === manifest.backupId) return { tags, isProtected };
+  const { backupId, tags, isProtected, blocksLost } = decodeNote({ object, bytes }, sha256Hex);
+  if (backupId === manifest.backupId) return { tags, isProtected, blocksLost };
   throw corruptObject(object, `it is the note of backup ${backupId}`);
 }

@@ -1,12 +1,17 @@
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { env } from "node:process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EXIT_STATUS } from "../../src/errors.ts";
 import { digestOf, Machine, run } from "../support/machine.ts";
 import { CLI, type Ended, jsonOf, runCli } from "./run_cli.ts";
+
+interface Listed {
+  backupId: string;
+  blocksLost: number;
+}
 
 const BACKUP_ID = /^\d{8}T\d{6}Z-[0-9a-f]{8}$/;
 
@@ -280,6 +285,21 @@ describe("verify", () => {
     ]);
     expect(ended.status).toBe(EXIT_STATUS.CORRUPT_DATA);
     expect(cli("verify", "--data").stdout).toMatch(/\n {2}blocks: [\d, to]+\n {2}backups: /);
+
+    expect(cli("verify", "--data", "--repair").status).toBe(EXIT_STATUS.CORRUPT_DATA);
+    expect(cli("list").stdout).toMatch(/\([\d,]+ blocks? lost\)/);
+    expect(cli("verify").stdout).toMatch(/blocks were lost when `verify --repair` looked last\n/);
+    const { backups } = jsonOf(cli("list", "--json")) as { backups: Listed[] };
+    const { backupId = "" } = backups.find(({ blocksLost }) => blocksLost > 0) ?? {};
+    const restore = ["restore", backupId, "--target", machine.path("lost.img")];
+    expect(cli(...restore).stderr).toMatch(/restore --partial/);
+    expect(cli(...restore, "--partial").status).toBe(EXIT_STATUS.CORRUPT_DATA);
+    expect(statSync(machine.path("lost.img")).size).toBeGreaterThan(0);
+
+    bytes[60] = (bytes[60] ?? 0) ^ 1;
+    writeFileSync(pack, bytes);
+    expect(cli("verify", "--data", "--repair").status).toBe(0);
+    expect(cli("list").stdout).not.toMatch(/lost/);
   });
 });
 

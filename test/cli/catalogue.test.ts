@@ -65,6 +65,7 @@ ${OTHER_VM}  web-2  vda   base                       2026-11-22 20:01:02Z  quiet
           bytesStored: 5_244_075,
           tags: [],
           protected: false,
+          blocksLost: 0,
         },
         {
           backupId: INCREMENTAL,
@@ -78,6 +79,7 @@ ${OTHER_VM}  web-2  vda   base                       2026-11-22 20:01:02Z  quiet
           bytesStored: 20_655,
           tags: [],
           protected: false,
+          blocksLost: 0,
         },
       ],
     });

@@ -116,7 +116,7 @@ describe("a copy", () => {
     await changeNote(target, there, ({ tags }) => ({ tags: [...tags, "b"], isProtected: false }));
     await copy(store, target);
     const notes = await readNotes(target, [there], () => undefined);
-    expect(notes.get(there.key)).toEqual({ tags: ["a", "b"], isProtected: true });
+    expect(notes.get(there.key)).toEqual({ tags: ["a", "b"], isProtected: true, blocksLost: 0 });
     expect(ids).toHaveLength(2);
   });
 
