@@ -26,7 +26,9 @@ const MAY_IMPORT = {
     "core",
     "runtime",
   ],
-  cli: ["job", "config", "core"],
+  api: ["config", "core", "runtime"],
+  daemon: ["api", "job", "config", "trigger", "core", "runtime"],
+  cli: ["daemon", "api", "job", "config", "core"],
 };
 
 const arrows = Object.entries(MAY_IMPORT).map(([folder, others]) => ({
@@ -97,6 +99,9 @@ module.exports = {
     doNotFollow: { path: "node_modules" },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: "tsconfig.json" },
-    enhancedResolveOptions: { conditionNames: ["import", "node", "default"] },
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "default"],
+    },
   },
 };

@@ -99,3 +99,25 @@ export function systemCodeOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === "string" ? code : undefined;
 }
+
+export const REPORT = "report these lines to those who gave you ibackup; README.md says where";
+
+/** A failure as a document. Scripts rely on it. */
+export interface ErrorDocument {
+  error: { code: ErrorCode; exitStatus: number; what: string; why: string; fix: string };
+}
+
+/** What `--json` prints, and the daemon answers, instead of a result. */
+export function errorDocument(error: unknown): ErrorDocument {
+  const known =
+    error instanceof IbackupError
+      ? { code: error.code, what: error.message, why: error.why, fix: error.fix }
+      : {
+          code: "INTERNAL" as const,
+          what: "ibackup met a bug",
+          why: messageOf(error),
+          fix: REPORT,
+        };
+  const { code, ...parts } = known;
+  return { error: { code, exitStatus: EXIT_STATUS[code], ...parts } };
+}

@@ -5,12 +5,12 @@
 import { randomBytes } from "node:crypto";
 import process from "node:process";
 import packageJson from "../package.json" with { type: "json" };
-import type { Machine, OpenContext } from "./cli/machine.ts";
+import type { Machine } from "./cli/machine.ts";
 import { runProgram } from "./cli/program.ts";
 import { openProgress } from "./cli/progress_bar.ts";
 import type { Settings } from "./config/settings.ts";
 import { EXIT_STATUS, IbackupError, systemCodeOf } from "./errors.ts";
-import type { JobContext } from "./job/context.ts";
+import type { JobContext, OpenContext } from "./job/context.ts";
 import type { Repository } from "./repo/repository.ts";
 import { widenThreadPool } from "./runtime/io_threads.ts";
 import type { Store } from "./store/store.ts";
@@ -20,8 +20,13 @@ const { env, stderr, stdin, stdout } = process;
 /** Of what is being done: in a shell one command after another. */
 let interruption = new AbortController();
 
+let reload: (() => void) | undefined;
+
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-  process.on(signal, () => interrupt(signal));
+  process.on(signal, () => {
+    if (signal === "SIGHUP" && reload !== undefined) reload();
+    else interrupt(signal);
+  });
 }
 
 for (const stream of [stdout, stderr]) {
@@ -48,6 +53,9 @@ const machine: Machine = {
     setVariable: (name, value) => {
       env[name] = value;
     },
+  },
+  onHangup: (wanted) => {
+    reload = wanted;
   },
 };
 

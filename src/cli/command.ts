@@ -1,7 +1,7 @@
 /** What every command has: a line that says what it is for, examples, exit statuses. */
 import type { Settings } from "../config/settings.ts";
 import { type ErrorCode, IbackupError } from "../errors.ts";
-import type { JobContext } from "../job/context.ts";
+import type { JobContext, OpenContext } from "../job/context.ts";
 import { Command, type CommandUnknownOpts } from "./commander.ts";
 import { exitStatusHelp } from "./exit_statuses.ts";
 import { valueHelp } from "./values.ts";
@@ -9,6 +9,14 @@ import { valueHelp } from "./values.ts";
 export interface Session {
   context: JobContext;
   settings: Settings;
+  /** Reads the config file again. @throws IbackupError CONFIG. */
+  loadSettings(): Settings;
+  /** For a command that runs until it is ended. */
+  machine: {
+    openContext(settings: Settings): Promise<OpenContext>;
+    onHangup(reload: () => void): void;
+    writeError(text: string): Promise<void>;
+  };
   /** For a command that prints as it goes; most print their result instead. */
   writeLine(line: string): void;
 }

@@ -1,3 +1,4 @@
+import type { DaemonClient } from "../api/client.ts";
 import { FREEZE_BUDGET, FREEZE_LIMIT, PASSES_MAX } from "../config/bounds.ts";
 import type { Settings } from "../config/settings.ts";
 import {
@@ -8,13 +9,14 @@ import {
   parseDuration,
   parseShortDuration,
 } from "../core/units.ts";
-import { type ErrorCode, EXIT_STATUS, IbackupError } from "../errors.ts";
+import { type ErrorCode, EXIT_STATUS, errorDocument, IbackupError } from "../errors.ts";
 import type { DiskDecision } from "../job/due.ts";
 import type { FlushResult } from "../job/flush.ts";
 import { chooseDevices, newCommand, type Result, type Run, type Session } from "./command.ts";
 import { Option } from "./commander.ts";
 import { REPOSITORY_STATUSES } from "./exit_statuses.ts";
-import { errorDocument, renderError } from "./render_error.ts";
+import { findDaemonFor, flushByDaemon } from "./flush_by_daemon.ts";
+import { renderError } from "./render_error.ts";
 
 export function flushCommand(run: Run) {
   return newCommand({
@@ -33,6 +35,7 @@ export function flushCommand(run: Run) {
       "What is written while a flush reads is read again, at last while the file systems of the disk are",
       "frozen. Hooks run by `/bin/sh -c` with IBACKUP_DEVICE and IBACKUP_MOUNTPOINTS (one a line); when",
       "pre-freeze or frozen fails, nothing is committed. After pre-freeze, post-thaw is run in any case.",
+      "Where a daemon looks after the disk, and for this repository, the daemon does it.",
     ].join("\n"),
     examples: [
       "ibackup flush /dev/vda --repo file:///srv/backup",
@@ -75,7 +78,9 @@ export function flushCommand(run: Run) {
         const options = { base, scan, consistency, waitMs, ...freezing };
         const request = { ...options, ...(disk !== undefined && { diskName: disk }) };
         const policy = given.ifDue ? policyOf(session.settings) : undefined;
-        const flushes = await flushAll(session, devices, { ...request, policy });
+        const isOwn = wait !== undefined || given.ifDue === true || namesHooks(given);
+        const daemon = isOwn ? undefined : await findDaemonFor(session, devices);
+        const flushes = await flushAll(session, devices, { ...request, policy, daemon });
         return resultOf(flushes, session);
       });
     });
@@ -103,6 +108,11 @@ const FLUSH_STATUSES = [
   "HOOK",
   "UNSUPPORTED",
 ] as const satisfies readonly ErrorCode[];
+
+/** Commands are run by whoever names them, in his own environment. */
+function namesHooks({ preFreeze, frozen, postThaw }: FreezeArguments): boolean {
+  return [preFreeze, frozen, postThaw].some((command) => command !== undefined);
+}
 
 interface FreezeArguments {
   freezeLimit?: string;
@@ -150,6 +160,8 @@ function parsePasses(text: string): number {
 
 type FlushRequest = Parameters<typeof import("../job/flush.ts").flushDevice>[1];
 interface Request extends Omit<FlushRequest, "device" | "vmId" | "trigger"> {
+  /** Does it instead of this process. */
+  daemon: DaemonClient | undefined;
   /** With it, only what it says is due. */
   policy?: Settings["trigger"];
 }
@@ -191,8 +203,11 @@ async function flushAll(
 async function flushOne(
   { context, settings }: Session,
   device: string,
-  { policy, ...request }: Request,
+  { policy, daemon, ...request }: Request,
 ): Promise<{ result: FlushResult } | { decision: NotDue }> {
+  if (daemon !== undefined) {
+    return { result: await flushByDaemon(context, daemon, { ...request, device }) };
+  }
   const { flushDevice } = await import("../job/flush.ts");
   const { decideForDisk } = await import("../job/due.ts");
   const options = { ...request, device, vmId: settings.vmId };

@@ -6,6 +6,7 @@
  * `SCHEMA_VERSION`; a new one does not.
  */
 import { z } from "zod";
+import { statusSchema } from "../api/schemas.ts";
 import {
   backup,
   bytes,
@@ -236,6 +237,25 @@ export const DOCUMENTS: Readonly<Record<string, z.ZodType>> = {
     files: z.array(changedFile),
     stopped: z.array(path).describe("devices that were tracked"),
     folders: z.array(path).describe("what else was removed"),
+  }),
+  "config check": z.strictObject({
+    file: path.nullable().describe("null: there is none, and defaults hold"),
+    valid: z.literal(true),
+  }),
+  "config show": z.strictObject({
+    settings: z.array(
+      z.strictObject({
+        name: z.string(),
+        value: z.string().nullable().describe("null: not set"),
+        origin: z.enum(["argument", "environment", "file", "default"]),
+      }),
+    ),
+  }),
+  daemon: z.strictObject({ stopped: z.literal(true) }).describe("when it was ended"),
+  status: statusSchema,
+  metrics: z.strictObject({
+    metrics: z.string().describe("as Prometheus reads it: docs/METRICS.md"),
+    textfile: path.nullable().describe("where it was written"),
   }),
   completion: z.strictObject({ shell: z.enum(["bash", "zsh", "fish"]), script: z.string() }),
   man: z.union([

@@ -57,6 +57,7 @@ export const flushed = z.strictObject({
     reason: z.string(),
   }),
   consistency,
+  capturedAt: instant.describe("the instant that it represents: RFC 3339, UTC"),
   blocksChanged: count,
   bytesRead: bytes,
   bytesStored: bytes,

@@ -1,6 +1,6 @@
 /** What the program needs of the process that it runs in. */
 import type { Settings } from "../config/settings.ts";
-import type { JobContext } from "../job/context.ts";
+import type { OpenContext } from "../job/context.ts";
 
 export interface Machine {
   version: string;
@@ -9,13 +9,10 @@ export interface Machine {
   writeOut(text: string): Promise<void>;
   writeError(text: string): Promise<void>;
   openContext(settings: Settings): Promise<OpenContext>;
+  /** From now on SIGHUP calls this, instead of ending the program. */
+  onHangup(reload: () => void): void;
   /** For `ibackup shell`, which runs many commands in one process. */
   terminal: MachineTerminal;
-}
-
-export interface OpenContext {
-  context: JobContext;
-  close(): Promise<void>;
 }
 
 export interface MachineTerminal {

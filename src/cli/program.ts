@@ -1,7 +1,7 @@
 /** The command line as a whole: parse, run one command, print, and say the exit status. */
 import { DEFAULT_CONFIG_FILE } from "../config/default_file.ts";
-import type { GlobalOptions } from "../config/settings.ts";
-import { EXIT_STATUS, IbackupError } from "../errors.ts";
+import type { GlobalOptions, Settings } from "../config/settings.ts";
+import { EXIT_STATUS, errorDocument, IbackupError } from "../errors.ts";
 import {
   applyRules,
   type CommandNeeds,
@@ -15,7 +15,9 @@ import {
 import { Command, type CommandUnknownOpts, type OutputConfiguration } from "./commander.ts";
 import { compareCommand } from "./compare.ts";
 import { completeCommand, completionCommand } from "./completion.ts";
+import { configCommand } from "./config.ts";
 import { copyCommand } from "./copy.ts";
+import { daemonCommand } from "./daemon.ts";
 import { doctorCommand } from "./doctor.ts";
 import { ALL_STATUSES, exitStatusHelp } from "./exit_statuses.ts";
 import { flushCommand } from "./flush.ts";
@@ -26,13 +28,15 @@ import { keyCommand } from "./key.ts";
 import { listCommand } from "./list.ts";
 import type { Machine } from "./machine.ts";
 import { manCommand } from "./man.ts";
+import { metricsCommand } from "./metrics.ts";
 import { pruneCommand } from "./prune.ts";
 import { rebaseCommand } from "./rebase.ts";
 import { protectCommand, tagCommand, unprotectCommand } from "./remarks.ts";
-import { errorDocument, renderError } from "./render_error.ts";
+import { renderError } from "./render_error.ts";
 import { restoreCommand } from "./restore.ts";
 import { shellCommand } from "./shell.ts";
 import { showCommand } from "./show.ts";
+import { statusCommand } from "./status.ts";
 import { printable } from "./text.ts";
 import { trackCommand } from "./track.ts";
 import { verifyCommand } from "./verify.ts";
@@ -131,6 +135,10 @@ const COMMANDS: readonly ((run: Run, print: Print) => CommandUnknownOpts)[] = [
   protectCommand,
   unprotectCommand,
   keyCommand,
+  daemonCommand,
+  statusCommand,
+  metricsCommand,
+  configCommand,
   doctorCommand,
   installCommand,
   uninstallCommand,
@@ -183,13 +191,16 @@ async function runAction(
   { action, secret = false }: { action: Parameters<Run>[0] } & CommandNeeds,
 ): Promise<Result> {
   const { resolveSettings } = await import("../config/settings.ts");
-  const settings = resolveSettings(options, machine.environment);
+  const loadSettings = (): Settings => resolveSettings(options, machine.environment);
+  const settings = loadSettings();
   const { context, close } = await machine.openContext(settings);
   try {
     if (secret) await (await import("../job/ask_secret.ts")).askForSecret(context);
     return await action({
       context,
       settings,
+      loadSettings,
+      machine,
       writeLine: (line) => void machine.writeOut(`${line}\n`),
     });
   } catch (error) {

@@ -29,8 +29,12 @@ export function trackStartCommand(run: Run) {
     .action(async (named, { hook }) => {
       await run(async ({ context, settings }) => {
         const { startTracking } = await import("../job/track.ts");
+        const { findDaemon } = await import("../api/client.ts");
         const devices = chooseDevices(named, settings);
-        const started = await startTracking(context, devices, HOOKS[hook]);
+        const daemon = await findDaemon(context.runtimeDir());
+        const started = daemon
+          ? ((await daemon.track("start", { devices, hook })) as Started)
+          : await startTracking(context, devices, HOOKS[hook]);
         return {
           json: started,
           text: started.devices.map((each) => line(each, started)).join("\n"),

@@ -15,7 +15,11 @@ export function trackStopCommand(run: Run) {
     .action(async (named) => {
       await run(async ({ context }) => {
         const { stopTracking } = await import("../job/track.ts");
-        const result = await stopTracking(context, named);
+        const { findDaemon } = await import("../api/client.ts");
+        const daemon = await findDaemon(context.runtimeDir());
+        const result = daemon
+          ? ((await daemon.track("stop", { devices: named })) as { stopped: string[] })
+          : await stopTracking(context, named);
         const { stopped } = result;
         const text = stopped.length > 0 ? `Stopped tracking ${stopped.join(", ")}` : NOTHING;
         return { json: result, text };

@@ -1,9 +1,8 @@
-import { formatBytes, formatCount } from "../core/units.ts";
-import { IbackupError } from "../errors.ts";
+import { formatBytes, formatCount, parseShare } from "../core/units.ts";
 import type { DeviceRepair } from "../job/repair.ts";
-import type { Problem, VerifyOptions, VerifyResult } from "../job/verify.ts";
+import type { Problem, VerifyResult } from "../job/verify.ts";
 import { BACKUP_ARGUMENT, requestOf } from "./backup_choice.ts";
-import { newCommand, type Result, type Run, type Session } from "./command.ts";
+import { newCommand, type Result, type Run } from "./command.ts";
 import { REPOSITORY_STATUSES } from "./exit_statuses.ts";
 import { blockRanges, someOf } from "./text.ts";
 
@@ -51,7 +50,8 @@ export function verifyCommand(run: Run) {
       await run(async (session) => {
         const { backup, share } = separate(given, asked);
         const backups = backup === undefined ? undefined : [await idOf({ backup, disk }, session)];
-        const check = () => verifyShare(session, backups, share);
+        const { verifyShare } = await import("../job/verify_share.ts");
+        const check = () => verifyShare(session.context, { backups, share });
         const found = await check();
         const { problems } = found;
         if (asDevices === undefined || problems.length === 0) return resultOf(found, []);
@@ -67,30 +67,6 @@ export function verifyCommand(run: Run) {
     });
 }
 
-/** @param share Of all bytes; undefined: none. */
-async function verifyShare(
-  { context }: Session,
-  backups: readonly string[] | undefined,
-  share: number | undefined,
-): Promise<VerifyResult> {
-  const { verify } = await import("../job/verify.ts");
-  const { openVerifyCursor } = await import("../job/verify_cursor.ts");
-  const { progress, signal } = context;
-  const repository = await context.openRepository();
-  const { findMissing } = await import("../job/newest_seen.ts");
-  const missingOf: VerifyOptions["missingOf"] = (found) =>
-    findMissing(context, repository.id, found);
-  const { findOwnWriter } = await import("../job/writer_key.ts");
-  const ownWriter = findOwnWriter(context);
-  const common = { repository, backups, missingOf, ownWriter, progress, signal };
-  if (share === undefined) return await verify({ ...common, data: "none" });
-  if (share === 1) return await verify({ ...common, data: "all" });
-  const cursor = openVerifyCursor(context, repository.id);
-  const result = await verify({ ...common, data: { share, last: cursor.last } });
-  cursor.save(result.last);
-  return result;
-}
-
 /** What follows `--data` may be the backup that is meant, and no share. */
 function separate(
   backup: string | undefined,
@@ -98,12 +74,7 @@ function separate(
 ): { backup: string | undefined; share: number | undefined } {
   if (typeof data === "boolean") return { backup, share: data ? 1 : undefined };
   if (backup === undefined && !data.includes("%")) return { backup: data, share: 1 };
-  const percent = /^\d+(\.\d+)?%$/.test(data) ? Number(data.slice(0, -1)) : 0;
-  if (percent > 0 && percent <= 100) return { backup, share: percent / 100 };
-  throw new IbackupError("USAGE", `Cannot use "${data}" as a share`, {
-    why: "it is not a percentage above 0% and up to 100%",
-    fix: "write for example --data 5%",
-  });
+  return { backup, share: parseShare(data) };
 }
 
 /** An id goes as it is: `verify` is for repositories in which not everything can be read. */

@@ -22,6 +22,12 @@ export function loadConfig(path: string): Config | undefined {
   throw invalid(path, result.error.issues.map(explainIssue).join("; "));
 }
 
+/** The settings of a config file as they are written there; none when there is no such file. */
+export function readConfigText(path: string): Record<string, unknown> {
+  const text = readText(path);
+  return text === undefined ? {} : (parseToml(path, text) as Record<string, unknown>);
+}
+
 function readText(path: string): string | undefined {
   let descriptor: number;
   try {
@@ -87,6 +93,6 @@ function unreadable(path: string, why: string, fix: string): IbackupError {
 function invalid(path: string, why: string): IbackupError {
   return new IbackupError("CONFIG", `Cannot use the config file "${path}"`, {
     why,
-    fix: "correct it; its settings are repo, vm, disks, [freeze], [hooks], [encryption], [store] and [trigger]",
+    fix: "correct it; its settings are repo, vm, disks, [freeze], [hooks], [encryption], [store], [copy], [trigger], [prune], [verify] and [notify]",
   });
 }

@@ -1,12 +1,14 @@
 /** What a config file may say. */
 import { z } from "zod";
 import { amount, duration } from "../core/amount_schema.ts";
-import { parseByteRate, parseDuration } from "../core/units.ts";
-import { triggerSchema } from "../trigger/policy.ts";
+import { parseByteRate, parseDuration, parseShare } from "../core/units.ts";
+import { cronExpression, triggerSchema } from "../trigger/policy.ts";
 import {
   FREEZE_BUDGET,
   FREEZE_LIMIT,
   HOOK_TIME_LIMIT,
+  KEEP_MAX,
+  NOTIFY_TIME_LIMIT,
   PARALLEL_UPLOADS_MAX,
   PASSES_MAX,
 } from "./bounds.ts";
@@ -65,6 +67,50 @@ const storeSchema = z
     message: 'sse-key goes with sse = "aws:kms"',
   });
 
+const keep = z.int().min(1).max(KEEP_MAX).optional();
+
+const pruneSchema = z
+  .strictObject({
+    /** When the daemon prunes, and frees the space; by the clock of the machine. */
+    schedule: cronExpression,
+    "keep-last": keep,
+    "keep-hourly": keep,
+    "keep-daily": keep,
+    "keep-weekly": keep,
+    "keep-monthly": keep,
+    "keep-yearly": keep,
+    "keep-within": amount(parseDuration, 'must be a duration such as "30d"').optional(),
+    "keep-tags": z.array(z.string().min(1)).min(1).optional(),
+    /** False: the space is not freed. */
+    gc: z.boolean().optional(),
+  })
+  .refine((prune) => Object.keys(prune).some((name) => name.startsWith("keep-")), {
+    message: 'must say what to keep, for example "keep-daily = 7"',
+  });
+
+const verifySchema = z.strictObject({
+  schedule: cronExpression,
+  /** Of all bytes, another share each time. Default: what is read without reading packs. */
+  data: amount(parseShare, 'must be a share such as "5%"').optional(),
+});
+
+const webAddress = z.url({ protocol: /^https?$/, error: "must be an address, https://..." });
+
+const notifySchema = z.strictObject({
+  /** Is posted one JSON document for each alarm that is raised or has passed. */
+  webhook: webAddress.optional(),
+  /** For `/bin/sh -c`, with IBACKUP_EVENT, IBACKUP_SUBJECT and IBACKUP_MESSAGE. */
+  command: command.optional(),
+  /** Given to sendmail. */
+  mail: z
+    .string()
+    .regex(/^[^\s,<>@-][^\s,<>@]*(@[^\s,<>@]+)?$/, "must be one address, or a user")
+    .optional(),
+  /** Is asked for after each backup of each disk. */
+  heartbeat: webAddress.optional(),
+  "time-limit": duration(NOTIFY_TIME_LIMIT).optional(),
+});
+
 export const configSchema = z.strictObject({
   /** URL of the repository. */
   repo: z.string().min(1, "must not be empty").optional(),
@@ -84,6 +130,9 @@ export const configSchema = z.strictObject({
   copy: storeSchema.optional(),
   /** When the daemon takes a backup. */
   trigger: triggerSchema.optional(),
+  prune: pruneSchema.optional(),
+  verify: verifySchema.optional(),
+  notify: notifySchema.optional(),
 });
 
 export type Config = z.infer<typeof configSchema>;

@@ -1,6 +1,8 @@
 /** What a command runs with: arguments before environment before config file before defaults. */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { resolve } from "node:path";
+import type { RetentionPolicy } from "../core/retention.ts";
 import type { StoreSettings } from "../core/store_settings.ts";
 import { parseByteRate } from "../core/units.ts";
 import { IbackupError, systemCodeOf } from "../errors.ts";
@@ -12,6 +14,8 @@ import { type Config, VM_ID_PATTERN, VM_ID_RULE } from "./schema.ts";
 type FreezeConfig = NonNullable<Config["freeze"]>;
 type HooksConfig = NonNullable<Config["hooks"]>;
 type StoreConfig = NonNullable<Config["store"]>;
+type PruneConfig = NonNullable<Config["prune"]>;
+type NotifyConfig = NonNullable<Config["notify"]>;
 
 /** As given on the command line. */
 export interface GlobalOptions {
@@ -46,14 +50,32 @@ export interface Settings {
   };
   /** As given on the command line: for `init` and `key add` the passphrase of the new holder. */
   passphraseFileGiven: string | undefined;
+  /** The config file that counts, when it is there. */
+  configFile: string | undefined;
   /** Public key of the repository; of the config file. */
   pinnedRecipient: string | undefined;
   store: StoreSettings;
   /** Of the store that backups are copied to. */
   copyStore: StoreSettings;
+  /** `--upload-limit` was given: what only this process obeys. */
+  hasUploadLimitArgument: boolean;
   /** When a backup is due, if the config file says so. */
   trigger: TriggerPolicy | undefined;
+  /** What the daemon does by the calendar: cron expressions, by the clock of the machine. */
+  prune: { schedule: string; policy: RetentionPolicy; gc: boolean } | undefined;
+  /** `data`: the share of all bytes that is read, above 0 and at most 1; undefined: none. */
+  verify: { schedule: string; data: number | undefined } | undefined;
+  notify: NotifySettings;
   json: boolean;
+}
+
+/** Whom the daemon tells. All of it may be secret. */
+export interface NotifySettings {
+  webhook?: string | undefined;
+  command?: string | undefined;
+  mail?: string | undefined;
+  heartbeat?: string | undefined;
+  timeLimitMs: number;
 }
 
 export interface HookSettings {
@@ -62,6 +84,7 @@ export interface HookSettings {
 }
 
 const HOOK_TIME_LIMIT_MS = 60_000;
+const NOTIFY_TIME_LIMIT_MS = 10_000;
 
 /** @throws IbackupError CONFIG or USAGE. */
 export function resolveSettings(
@@ -79,16 +102,29 @@ export function resolveSettings(
     repo: options.repo ?? (environment["IBACKUP_REPO"] || config?.repo),
     vmGiven: options.vm,
     vmId: options.vm ?? config?.vm ?? machineId(),
-    disks: config?.disks ?? [],
-    freeze: freezeSettings(config?.freeze ?? {}),
-    hooks: hookSettings(config?.hooks ?? {}),
+    ...configured(config ?? {}),
     secrets: secretFiles(options, environment),
     passphraseFileGiven: options.passphraseFile,
-    pinnedRecipient: config?.encryption?.recipient,
+    configFile: config && resolve(options.config ?? DEFAULT_CONFIG_FILE),
     store: storeSettings(config?.store ?? {}, options.uploadLimit),
     copyStore: storeSettings(config?.copy ?? {}, options.uploadLimit),
-    trigger: config?.trigger,
+    hasUploadLimitArgument: options.uploadLimit !== undefined,
     json: options.json ?? false,
+  };
+}
+
+/** What only the config file says. */
+function configured({ disks = [], freeze = {}, hooks = {}, notify = {}, ...config }: Config) {
+  const { encryption, trigger, prune, verify } = config;
+  return {
+    disks,
+    freeze: freezeSettings(freeze),
+    hooks: hookSettings(hooks),
+    pinnedRecipient: encryption?.recipient,
+    trigger,
+    prune: prune && pruneSettings(prune),
+    verify: verify && { schedule: verify.schedule, data: verify.data },
+    notify: notifySettings(notify),
   };
 }
 
@@ -147,6 +183,24 @@ function storeSettings(config: StoreConfig, uploadLimit: string | undefined): St
       uploadLimit === undefined ? config["upload-limit"] : parseByteRate(uploadLimit),
     parallelUploads: config["parallel-uploads"],
   };
+}
+
+function pruneSettings({ schedule, gc = true, ...keep }: PruneConfig): Settings["prune"] {
+  const policy = {
+    last: keep["keep-last"],
+    hourly: keep["keep-hourly"],
+    daily: keep["keep-daily"],
+    weekly: keep["keep-weekly"],
+    monthly: keep["keep-monthly"],
+    yearly: keep["keep-yearly"],
+    withinMs: keep["keep-within"],
+    tags: keep["keep-tags"],
+  };
+  return { schedule, policy, gc };
+}
+
+function notifySettings({ "time-limit": timeLimitMs, ...ways }: NotifyConfig): NotifySettings {
+  return { ...ways, timeLimitMs: timeLimitMs ?? NOTIFY_TIME_LIMIT_MS };
 }
 
 /** What systemd calls this machine, or else its host name. */

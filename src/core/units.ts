@@ -90,6 +90,20 @@ function bytesOf(text: string): number {
 }
 
 /**
+ * @param text "5%", "0.5%", "100%".
+ * @returns Above 0, at most 1.
+ * @throws IbackupError USAGE.
+ */
+export function parseShare(text: string): number {
+  const percent = /^\d+(\.\d+)?%$/.test(text) ? Number(text.slice(0, -1)) : 0;
+  if (percent > 0 && percent <= 100) return percent / 100;
+  throw new IbackupError("USAGE", `Cannot use "${text}" as a share`, {
+    why: "it is not a percentage above 0% and up to 100%",
+    fix: "write for example 5%",
+  });
+}
+
+/**
  * @param text As `parseDuration` takes it.
  * @param bounds `orZero`: "0" is fine too.
  * @returns Milliseconds, `maxMs` at most.

@@ -51,3 +51,8 @@ export interface JobContext {
   /** Of ibackup: "0.1.0". */
   readonly version: string;
 }
+
+export interface OpenContext {
+  context: JobContext;
+  close(): Promise<void>;
+}

@@ -4,7 +4,13 @@ import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
 import { IbackupError } from "../errors.ts";
 import { readNote, sessionNameOf } from "../tracker/attachments.ts";
 import { PendingSet } from "../tracker/pending.ts";
-import { blockShiftFor, readTrackingStatus, slotFor } from "../tracker/tracker.ts";
+import {
+  blockShiftFor,
+  readTrackingStatus,
+  type Slot,
+  slotFor,
+  type TrackingStatus,
+} from "../tracker/tracker.ts";
 import { type Decision, decide } from "../trigger/decide.ts";
 import type { TriggerPolicy } from "../trigger/policy.ts";
 import type { JobContext } from "./context.ts";
@@ -12,6 +18,20 @@ import { findSuccession } from "./succession.ts";
 import { withHelper } from "./track.ts";
 
 export type DiskDecision = Decision;
+
+/** What a repository says of a disk. */
+export interface DiskFacts {
+  repositoryId: string;
+  diskName: string;
+  /** Undefined when there is no backup that the next one could continue. */
+  newest: { backupId: string; capturedAt: string; consistency: string } | undefined;
+}
+
+interface NamedDisk {
+  device: string;
+  vmId: string;
+  diskName?: string;
+}
 
 /**
  * Locks nothing and changes nothing.
@@ -21,56 +41,91 @@ export type DiskDecision = Decision;
 export async function decideForDisk(
   context: JobContext,
   policy: TriggerPolicy,
-  { device: path, vmId, diskName }: { device: string; vmId: string; diskName?: string },
+  disk: NamedDisk,
 ): Promise<DiskDecision> {
+  const facts = await readDiskFacts(context, disk);
+  const device = describeDevice(disk.device);
+  const status = await statusOrNone(context);
+  const changedBlocks = countChanged(context, status, { device, ...facts });
+  if (changedBlocks === undefined) {
+    context.progress.message(
+      `warning: ${device.path} is not tracked, and its changed blocks are not counted; \`ibackup track start ${device.path}\` does`,
+    );
+  }
+  const state = { ...facts, vmId: disk.vmId, changedBlocks, sectorCount: device.sectorCount };
+  return decideBy(policy, state, context.clock.now().getTime());
+}
+
+/** @throws IbackupError DEVICE, and what the store throws. */
+export async function readDiskFacts(
+  context: JobContext,
+  { device: path, vmId, diskName }: NamedDisk,
+): Promise<DiskFacts> {
   const device = describeDevice(path);
   const repository = await context.openRepository();
   const successor = { vmId, diskName, device };
   const { parent, diskName: name } = await findSuccession(context, successor, { repository });
-  const lastBackupMs = parent === undefined ? null : Date.parse(parent.manifest.capturedAt);
-  const state = {
-    lastBackupMs,
-    changedBlocks: await countChanged(context, device, repository.id),
-    blockBytes: 512 * 2 ** blockShiftFor(device.sectorCount),
+  return { repositoryId: repository.id, diskName: name, newest: parent?.manifest };
+}
+
+/** @param state `changedBlocks`: undefined counts as none. */
+export function decideBy(
+  policy: TriggerPolicy,
+  state: {
+    vmId: string;
+    diskName: string;
+    newest: { capturedAt: string } | undefined;
+    changedBlocks: number | undefined;
+    sectorCount: number;
+  },
+  nowMs: number,
+): DiskDecision {
+  const { vmId, diskName, newest, changedBlocks = 0, sectorCount } = state;
+  const known = {
+    lastBackupMs: newest === undefined ? null : Date.parse(newest.capturedAt),
+    changedBlocks,
+    blockBytes: 512 * 2 ** blockShiftFor(sectorCount),
     isAsked: false,
-    seed: crc32c(new TextEncoder().encode(`${vmId}\0${name}`)),
+    seed: crc32c(new TextEncoder().encode(`${vmId}\0${diskName}`)),
   };
-  return decide(policy, state, context.clock.now().getTime());
+  return decide(policy, known, nowMs);
 }
 
 /**
  * Blocks that are marked in the kernel, and those that another repository's flush, or one that
  * failed, has collected since. One that is both counts twice.
+ *
+ * @returns Undefined when the disk is not tracked.
  */
-async function countChanged(
-  context: JobContext,
-  device: BlockDevice,
-  repositoryId: string,
-): Promise<number> {
-  const tracked = await trackedSlot(context, device);
-  if (tracked === undefined) {
-    context.progress.message(
-      `warning: ${device.path} is not tracked, and its changed blocks are not counted; \`ibackup track start ${device.path}\` does`,
-    );
-    return 0;
-  }
-  const { slot, session } = tracked;
+export function countChanged(
+  context: Pick<JobContext, "runtimeDir">,
+  status: TrackingStatus,
+  { device, repositoryId }: { device: BlockDevice; repositoryId: string },
+): number | undefined {
+  const slot = trustedSlot(context, status, device);
+  if (slot === undefined || status.session === undefined) return undefined;
   const place = { runtimeFolder: context.runtimeDir(), range: device, repositoryId };
   const pending = new PendingSet(place, slot.blockCount);
-  const isOfSession = pending.state?.session === session;
+  const isOfSession = pending.state?.session === sessionNameOf(status.session, slot);
   return slot.dirtyBlocks + (isOfSession ? pending.look().count() : 0);
 }
 
-async function trackedSlot(context: JobContext, device: BlockDevice) {
+/** The slot of a device whose pending sets are in our runtime folder. */
+export function trustedSlot(
+  context: Pick<JobContext, "runtimeDir">,
+  status: TrackingStatus,
+  device: BlockDevice,
+): Slot | undefined {
+  const slot = slotFor(status, device);
+  return slot && readNote(context.runtimeDir(), slot) && slot;
+}
+
+async function statusOrNone(context: JobContext): Promise<TrackingStatus> {
   try {
-    const status = await withHelper(context, readTrackingStatus);
-    const slot = slotFor(status, device);
-    if (slot === undefined || status.session === undefined) return undefined;
-    if (readNote(context.runtimeDir(), slot) === undefined) return undefined;
-    return { slot, session: sessionNameOf(status.session, slot) };
+    return await withHelper(context, readTrackingStatus);
   } catch (error) {
     // Broken tracking stops no flush, and no decision.
-    if (error instanceof IbackupError && error.code === "TRACKER") return undefined;
-    throw error;
+    if (!(error instanceof IbackupError && error.code === "TRACKER")) throw error;
+    return { session: undefined, slots: [] };
   }
 }

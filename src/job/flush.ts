@@ -39,6 +39,8 @@ export interface FlushResult {
   parentId: string | null;
   gapCheck: GapVerdict;
   consistency: Manifest["consistency"];
+  /** RFC 3339: the instant that it represents. */
+  capturedAt: string;
   blocksChanged: number;
   bytesRead: number;
   bytesStored: number;
@@ -203,6 +205,7 @@ function resultOf(
     parentId: manifest.parentId,
     gapCheck,
     consistency: manifest.consistency,
+    capturedAt: manifest.capturedAt,
     blocksChanged: manifest.blocksChanged,
     bytesRead: manifest.bytesRead,
     bytesStored: manifest.bytesStored,

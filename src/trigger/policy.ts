@@ -25,7 +25,8 @@ export interface Condition {
   all?: Condition[] | undefined;
 }
 
-const cron = z.string().superRefine((expression, context) => {
+/** An expression of five fields that comes some day. */
+export const cronExpression = z.string().superRefine((expression, context) => {
   try {
     if (nextOnCalendar(expression, "UTC", 0) !== undefined) return;
     context.addIssue({ code: "custom", message: "never comes", input: expression });
@@ -39,7 +40,7 @@ const fields = {
   blocks: z.int().min(1).optional(),
   bytes: amount(parseBytes, 'must be an amount such as "1GiB"').optional(),
   every: duration(EVERY).optional(),
-  cron: cron.optional(),
+  cron: cronExpression.optional(),
   get any() {
     return z.array(conditionSchema).min(1, "must have a condition").optional();
   },

@@ -45,6 +45,7 @@ export async function runHere(args: readonly string[], version = "0.0.0"): Promi
       renewInterruption: () => new AbortController().signal,
       setVariable: () => undefined,
     },
+    onHangup: () => undefined,
   });
   return { status, stdout, stderr };
 }

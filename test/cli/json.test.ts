@@ -1,14 +1,16 @@
 /** Every command's JSON document is what its schema, and so docs/JSON.md, says. */
+import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { env } from "node:process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { DOCUMENTS, FAILURE_DOCUMENT } from "../../src/cli/json_documents.ts";
 import { Machine, run } from "../support/machine.ts";
 import { COMMANDS } from "./command_tree.ts";
 import { jsonDocumentation } from "./json_outline.ts";
-import { type Ended, jsonOf, runCli } from "./run_cli.ts";
+import { CLI, type Ended, jsonOf, runCli } from "./run_cli.ts";
 
 const PINS = `/sys/fs/bpf/ibackup-test-json-${randomBytes(6).toString("hex")}`;
 
@@ -116,6 +118,27 @@ describe("what commands print", () => {
     check("key list");
     writeFileSync(machine.path("new"), "another\n", { mode: 0o600 });
     check("key add", "--passphrase-file", machine.path("new"), "--label", "new");
+  });
+
+  test("of the daemon", () => {
+    writeFileSync(machine.path("empty.toml"), "", { mode: 0o600 });
+    check("config check", "--config", machine.path("empty.toml"));
+    check("config show");
+    const words = [...CLI, "daemon", "--json"];
+    const { stdout, status } = spawnSync("timeout", ["-s", "TERM", "3", ...words], {
+      encoding: "utf8",
+      env: { PATH: env["PATH"] ?? "", ...settings },
+    });
+    // So `timeout` says that it had to end it.
+    expect(status).toBe(124);
+    expect(DOCUMENTS["daemon"]?.safeParse(jsonOf({ status: 0, stdout, stderr: "" })).error).toBe(
+      undefined,
+    );
+    printed.add("daemon");
+    check("metrics", "--textfile", machine.path("ibackup.prom"));
+    cli("track", "start", disk);
+    check("status");
+    cli("track", "stop");
   });
 
   test("about themselves", () => {

@@ -186,6 +186,49 @@ sse-key = "k"\nupload-limit = "10MiB/s"\nparallel-uploads = 8\n[store.tags]\ntea
   });
 });
 
+describe("what the daemon does", () => {
+  test("is said by [prune], [verify] and [notify]", () => {
+    write(`
+      [prune]
+      schedule = "30 3 * * *"
+      keep-daily = 7
+      keep-within = "2d"
+      keep-tags = ["release"]
+      [verify]
+      schedule = "0 4 * * sun"
+      data = "5%"
+      [notify]
+      webhook = "https://example.org/hook"
+      mail = "root"
+      time-limit = "3s"
+    `);
+    expect(resolveSettings({ config: file }, {})).toMatchObject({
+      prune: {
+        schedule: "30 3 * * *",
+        policy: { daily: 7, withinMs: 2 * 86_400_000, tags: ["release"] },
+        gc: true,
+      },
+      verify: { schedule: "0 4 * * sun", data: 0.05 },
+      notify: { webhook: "https://example.org/hook", mail: "root", timeLimitMs: 3000 },
+    });
+  });
+
+  test.each([
+    ['[prune]\nschedule = "0 3 * * *"', "prune: must say what to keep"],
+    ["[prune]\nkeep-daily = 7", "prune.schedule: "],
+    ['[prune]\nschedule = "soon"\nkeep-daily = 7', "prune.schedule: must be a cron expression"],
+    ['[verify]\nschedule = "0 3 * * *"\ndata = "5"', "verify.data: must be a share"],
+    ['[notify]\nwebhook = "ftp://example.org"', "notify.webhook: must be an address"],
+    ['[notify]\nmail = "-oQ/tmp"', "notify.mail: must be one address"],
+    ['[notify]\nmail = "a@b\\nBcc: c@d"', "notify.mail: must be one address"],
+  ])("%j is refused", (text, reason) => {
+    write(text);
+    expect(() => loadConfig(file)).toThrow(
+      expect.objectContaining({ why: expect.stringContaining(reason) }),
+    );
+  });
+});
+
 describe("resolveSettings()", () => {
   test("puts arguments before the environment, and the environment before the file", () => {
     write('repo = "file:///file"\nvm = "file"\ndisks = ["/dev/vda"]');
@@ -200,9 +243,12 @@ describe("resolveSettings()", () => {
       hooks: { commands: {}, timeLimitMs: 60_000 },
       secrets: { identityFile: undefined, passphraseFile: undefined },
       passphraseFileGiven: undefined,
+      configFile: file,
       pinnedRecipient: undefined,
       store: {},
       copyStore: {},
+      hasUploadLimitArgument: false,
+      notify: { timeLimitMs: 10_000 },
       json: false,
     });
     expect(resolveSettings({ config: file }, environment)).toMatchObject({
