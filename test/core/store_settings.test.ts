@@ -10,7 +10,8 @@ const SETTINGS = {
 } as const;
 
 describe("rulesFor()", () => {
-  const lock = { mode: "compliance", until: new Date("2026-11-23T12:00:00Z") };
+  // A day and a quarter.
+  const lock = { mode: "compliance", until: new Date("2026-11-23T18:00:00Z") };
   const always = { encryption: SETTINGS.encryption, tags: SETTINGS.tags };
 
   test.each([
