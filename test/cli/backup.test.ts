@@ -80,6 +80,7 @@ describe("flush", () => {
       parentId: expect.stringMatching(BACKUP_ID),
       gapCheck: { verdict: "compared", reason: expect.any(String) },
       consistency: "fuzzy",
+      capturedAt: expect.stringMatching(/^2\d{3}-.*Z$/),
       blocksChanged: 3,
       bytesRead: expect.any(Number),
       bytesStored: expect.any(Number),
