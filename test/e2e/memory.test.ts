@@ -16,7 +16,7 @@ const SIZE_BYTES = (env["IBACKUP_LONG"] === "1" ? 1024 : 128) * GIB;
 const FILE_MIB = env["IBACKUP_LONG"] === "1" ? 4096 : 512;
 const LIMIT_BYTES = 256 << 20;
 /** A collection of garbage may come late while writers take all there is of the processors. */
-const LIMIT_UNDER_LOAD_BYTES = 288 << 20;
+const LIMIT_UNDER_LOAD_BYTES = 352 << 20;
 
 describe.runIf(canTrack())(`of a sparse disk of ${SIZE_BYTES / GIB} GiB`, () => {
   let site: Site;
@@ -58,7 +58,7 @@ describe.runIf(canTrack())("of a disk that is written to without end", () => {
   });
   afterEach(() => site.close());
 
-  test("base and incrementals stay under 288 MiB together with the helper", async () => {
+  test("base and incrementals stay under 352 MiB together with the helper", async () => {
     const { machine } = site;
     const source = machine.loopDisk("source", FILE_MIB * 1.25 * 2 ** 20);
     run("mkfs.ext4", "-q", source);
