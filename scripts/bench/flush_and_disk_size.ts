@@ -2,11 +2,12 @@
 
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
-import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { alignedBytes } from "../../src/runtime/aligned.ts";
 import { Machine } from "../../test/support/machine.ts";
+import { peakBytesOfTree } from "../../test/support/processes.ts";
 import { type Flushed, ibackupJson, startIbackup } from "../../test/support/program.ts";
 import { environmentOf, makeLoopDisk, memoryFolder } from "./bench_disk.ts";
 import type { Figure, MeasureOptions, Value } from "./figure.ts";
@@ -130,12 +131,9 @@ function change({ device, sizeBytes }: Disk): void {
 async function timedFlush({ machine, env, say }: Bench, { name, device }: Disk): Promise<Flush> {
   const startedAt = performance.now();
   const child = startIbackup(machine, ["flush", device, "--json"], { env });
-  const peaks = new Map<number, number>();
+  let peakBytes = 0;
   const polling = setInterval(() => {
-    for (const process of [child.pid, ...childrenOf(child.pid)]) {
-      if (process !== undefined)
-        peaks.set(process, Math.max(peaks.get(process) ?? 0, peakOf(process)));
-    }
+    peakBytes = Math.max(peakBytes, peakBytesOfTree(child.pid ?? 0));
   }, POLL_MS);
   if (child.stdout === null || child.stderr === null) throw new Error("flush has no output");
   const outputs = Promise.all([text(child.stdout), text(child.stderr)]);
@@ -145,7 +143,6 @@ async function timedFlush({ machine, env, say }: Bench, { name, device }: Disk):
   const [output, errors] = await outputs;
   if (status !== 0) throw new Error(`flush of ${name}: status ${status}\n${errors}`);
   refuseOther(JSON.parse(output) as Flushed);
-  const peakBytes = [...peaks.values()].reduce((sum, peak) => sum + peak, 0);
   say(`  ${name}: ${seconds.toFixed(2)} s, ${(peakBytes / MiB).toFixed(0)} MiB of memory`);
   return { seconds, peakBytes };
 }
@@ -154,26 +151,5 @@ async function timedFlush({ machine, env, say }: Bench, { name, device }: Disk):
 function refuseOther({ gapCheck, blocksChanged }: Flushed): void {
   if (gapCheck.verdict !== "trusted" || blocksChanged !== CHANGED_BYTES / 4096) {
     throw new Error(`${blocksChanged} blocks changed; ${gapCheck.verdict}: ${gapCheck.reason}`);
-  }
-}
-
-/** Most memory that a process has had resident so far, in bytes; 0 when it is gone. */
-function peakOf(process: number): number {
-  const [, kibibytes] = /^VmHWM:\s+(\d+) kB/m.exec(readProc(process, "status")) ?? [];
-  return Number(kibibytes ?? 0) * 1024;
-}
-
-function childrenOf(process: number | undefined): number[] {
-  if (process === undefined) return [];
-  const children = readProc(process, `task/${process}/children`);
-  return children.split(" ").filter(Boolean).map(Number);
-}
-
-function readProc(process: number, file: string): string {
-  try {
-    return readFileSync(`/proc/${process}/${file}`, "utf8");
-  } catch {
-    // It has ended.
-    return "";
   }
 }

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync, rmSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import { Machine } from "../../test/support/machine.ts";
+import { peakBytesOf } from "../../test/support/processes.ts";
 import { startIbackup } from "../../test/support/program.ts";
 import { memoryFolder } from "./bench_disk.ts";
 import type { Figure, MeasureOptions, Value } from "./figure.ts";
@@ -108,7 +109,7 @@ async function timed(machine: Machine, args: string[]): Promise<Run> {
   let peakBytes = 0;
   let cpuSeconds = 0;
   const polling = setInterval(() => {
-    peakBytes = Math.max(peakBytes, peakOf(child.pid));
+    peakBytes = Math.max(peakBytes, peakBytesOf(child.pid ?? 0));
     cpuSeconds = Math.max(cpuSeconds, cpuSecondsOf(child.pid));
   }, POLL_MS);
   if (child.stdout === null || child.stderr === null) throw new Error("ibackup has no output");
@@ -119,17 +120,6 @@ async function timed(machine: Machine, args: string[]): Promise<Run> {
   const [, errors] = await outputs;
   if (status !== 0) throw new Error(`${args.join(" ")}: status ${status}\n${errors}`);
   return run;
-}
-
-/** Most memory that a process has had resident so far, in bytes; 0 when it is gone. */
-function peakOf(process: number | undefined): number {
-  try {
-    const status = readFileSync(`/proc/${process}/status`, "utf8");
-    const [, kibibytes] = /^VmHWM:\s+(\d+) kB/m.exec(status) ?? [];
-    return Number(kibibytes ?? 0) * 1024;
-  } catch {
-    return 0;
-  }
 }
 
 /** What a process has used so far; 0 when it is gone. */

@@ -159,7 +159,7 @@ class TrackedReading {
 
   /** Reads all that is left, and collects what was written meanwhile. */
   async #pass(): Promise<undefined> {
-    const { bytes, blocks } = this.#rest.work;
+    const { bytes, blocks } = this.#rest;
     if (this.#isClosingIn && bytes <= this.#memory.freeBytes) {
       await this.#rest.intoMemory(this.#memory, Number.POSITIVE_INFINITY);
     } else {
@@ -189,7 +189,7 @@ class TrackedReading {
   }
 
   async #freeze(step: FreezeStep): Promise<Reached | undefined> {
-    const { blocks } = this.#rest.work;
+    const { blocks } = this.#rest;
     // In a brake what was read before goes on to be packed: only writing has to wait.
     if (step.kind === "freeze") this.#memory.hold();
     else this.#memory.release();
@@ -259,7 +259,7 @@ class TrackedReading {
     this.#ownWrites.goOn();
     await this.#memory.emptied();
     if (!this.#rest.isNewest) {
-      const { blocks } = this.#rest.work;
+      const { blocks } = this.#rest;
       await this.#rest.stream();
       await this.#rest.collect();
       this.#note("pass", blocks);
@@ -282,7 +282,7 @@ class TrackedReading {
   }
 
   #note(kind: Stretch["kind"], blocksBefore: number): void {
-    this.#stretches.push({ kind, blocksBefore, blocksAfter: this.#rest.work.blocks });
+    this.#stretches.push({ kind, blocksBefore, blocksAfter: this.#rest.blocks });
   }
 
   #expiry(): string {

@@ -42,10 +42,16 @@ export class Rest {
     return this.#isNewest;
   }
 
+  get blocks(): number {
+    return this.#todo.count();
+  }
+
+  get bytes(): number {
+    return this.blocks * this.#flush.disk.blockBytes;
+  }
+
   get work(): ReadWork & { blocks: number } {
-    const blocks = this.#todo.count();
-    const runs = this.#todo.runCount();
-    return { blocks, runs, bytes: blocks * this.#flush.disk.blockBytes };
+    return { runs: this.#todo.runCount(), blocks: this.blocks, bytes: this.bytes };
   }
 
   /** @returns How many blocks were written since the last collect. */
@@ -61,7 +67,7 @@ export class Rest {
   /** Reads everything and stores it as it comes. */
   async stream(): Promise<void> {
     const { reader, context, disk } = this.#flush;
-    context.progress.begin(`reading ${disk.device.path}`, this.work.bytes);
+    context.progress.begin(`reading ${disk.device.path}`, this.bytes);
     for await (const run of reader.read(this.#todo.extents(), context.signal)) {
       this.#todo.remove(run.firstBlock, run.blockCount);
       await storeRun(this.#flush, run);

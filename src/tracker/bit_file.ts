@@ -1,5 +1,4 @@
 /** Bitmaps in files of one length on tmpfs, to which bits are only ever added. */
-import { Buffer } from "node:buffer";
 import {
   closeSync,
   constants,
@@ -12,9 +11,11 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { assert } from "../errors.ts";
+import { contentRuns } from "../runtime/zero_scan.ts";
 
 const PIECE_BYTES = 1 << 20;
-const NO_BITS = new Uint8Array(PIECE_BYTES);
+/** Nearly all of a file is a hole, and a few changes are spread over all of a large disk. */
+const LOOK_BYTES = 512;
 
 /** Makes a file of zero bits, all of it a hole, unless it is there already; and its folder. */
 export function makeBitFile(path: string, bitmapBytes: number): void {
@@ -28,7 +29,7 @@ export function makeBitFile(path: string, bitmapBytes: number): void {
   }
 }
 
-/** Calls `take` with whole words, and where in the file they are. */
+/** Calls `take` with whole words, and where in the file they are; what is left out has no bits. */
 export function readBitFile(
   path: string,
   bitmapBytes: number,
@@ -44,7 +45,9 @@ export function readBitFile(
     for (let at = 0; at < bitmapBytes; ) {
       const got = readSync(descriptor, piece, 0, piece.length, at);
       assert(got > 0 && got % 8 === 0, "a pending file is read in whole words");
-      take(piece.subarray(0, got), at);
+      for (const { start, end } of usedParts(piece.subarray(0, got))) {
+        take(piece.subarray(start, end), at + start);
+      }
       at += got;
     }
   } finally {
@@ -57,13 +60,22 @@ export function addBitFile(from: string, bitmapBytes: number, into: readonly str
   const targets = into.map((path) => openSync(path, constants.O_RDWR | constants.O_NOFOLLOW));
   try {
     readBitFile(from, bitmapBytes, (piece, at) => {
-      // Nearly all of a file is a hole.
-      if (Buffer.compare(piece, NO_BITS.subarray(0, piece.length)) === 0) return;
       for (const target of targets) addBits(target, piece, at);
     });
   } finally {
     for (const target of targets) closeSync(target);
   }
+}
+
+/** Where in a piece there are bits. */
+function* usedParts(piece: Uint8Array): Generator<{ start: number; end: number }> {
+  const looks = piece.length - (piece.length % LOOK_BYTES);
+  const runs = looks > 0 ? contentRuns(piece.subarray(0, looks), LOOK_BYTES) : [];
+  for (const run of runs) {
+    const start = run.block * LOOK_BYTES;
+    if (!run.isZero) yield { start, end: start + run.blockCount * LOOK_BYTES };
+  }
+  if (looks < piece.length) yield { start: looks, end: piece.length };
 }
 
 function addBits(descriptor: number, bits: Uint8Array, at: number): void {

@@ -1,12 +1,13 @@
 /** Memory grows neither with the disk nor with the writes to it: the peak of all processes of a backup, polled in /proc. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { env } from "node:process";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { arrangeThaw } from "../support/freezing.ts";
 import { run, shell } from "../support/machine.ts";
+import { peakBytesOfTree } from "../support/processes.ts";
 import { type Flushed, startIbackup } from "../support/program.ts";
 import { canTrack, Site } from "../support/site.ts";
 
@@ -67,6 +68,7 @@ describe.runIf(canTrack())("of a disk that is written to without end", () => {
     run("dd", "if=/dev/zero", `of=${file}`, "bs=1M", `count=${FILE_MIB}`, "oflag=direct");
     site.must("track", "start", source);
     const writer = saturate(file);
+    await vi.waitUntil(() => sectorsWritten(source) > FILE_MIB * 2048 * 1.5, { timeout: 60_000 });
     const here = (name: string): Measured => ({ site, name, limitBytes: LIMIT_UNDER_LOAD_BYTES });
     try {
       for (const round of ["base", "incremental"]) {
@@ -84,6 +86,12 @@ describe.runIf(canTrack())("of a disk that is written to without end", () => {
     }
   }, 300_000);
 });
+
+/** By the kernel's own count. */
+function sectorsWritten(device: string): number {
+  const stat = readFileSync(`/sys/class/block/${basename(device)}/stat`, "utf8");
+  return Number(stat.trim().split(/ +/)[6]);
+}
 
 /** Writes to random places of a file, as much as the disk takes. */
 function saturate(file: string): ChildProcess {
@@ -112,7 +120,7 @@ async function measured<T>({ site, name, limitBytes }: Measured, ...args: string
     messages += text;
   });
   const timer = setInterval(() => {
-    peakBytes = Math.max(peakBytes, peakOfTree(child.pid ?? 0));
+    peakBytes = Math.max(peakBytes, peakBytesOfTree(child.pid ?? 0));
   }, 20);
   const [status] = await closed;
   clearInterval(timer);
@@ -123,34 +131,4 @@ async function measured<T>({ site, name, limitBytes }: Measured, ...args: string
   expect(peakBytes).toBeGreaterThan(0);
   expect(peakBytes).toBeLessThan(limitBytes);
   return JSON.parse(output) as T;
-}
-
-/** Sum of the highest resident sizes that the process and its descendants ever had. */
-function peakOfTree(pid: number): number {
-  return highWaterMark(pid) + childrenOf(pid).reduce((sum, child) => sum + peakOfTree(child), 0);
-}
-
-function highWaterMark(pid: number): number {
-  const [, kibibytes = "0"] = /^VmHWM:\s+(\d+) kB/m.exec(readProc(`${pid}/status`)) ?? [];
-  return Number(kibibytes) * 1024;
-}
-
-function childrenOf(pid: number): number[] {
-  let threads: string[];
-  try {
-    threads = readdirSync(`/proc/${pid}/task`);
-  } catch {
-    return [];
-  }
-  const lists = threads.map((thread) => readProc(`${pid}/task/${thread}/children`));
-  return lists.flatMap((list) => list.split(" ").filter(Boolean).map(Number));
-}
-
-/** Empty when the process has ended meanwhile. */
-function readProc(path: string): string {
-  try {
-    return readFileSync(`/proc/${path}`, "utf8");
-  } catch {
-    return "";
-  }
 }
