@@ -18,6 +18,9 @@ const HTTP_STATUS: Readonly<Partial<Record<ErrorCode, 400 | 403 | 404 | 409 | 50
   DEVICE: 404,
   BACKUP_UNKNOWN: 404,
   LOCKED: 409,
+  TARGET_BUSY: 409,
+  TARGET_TOO_SMALL: 409,
+  NO_KEY: 403,
   STORE_UNREACHABLE: 503,
   STORE_DENIED: 503,
   INTERRUPTED: 503,
@@ -43,6 +46,7 @@ export function makeApp(control: Control, version: string): OpenAPIHono {
   app.notFound(({ req }) => answer(unknownPath(req.path), 404));
   addStateRoutes(app, control);
   addActionRoutes(app, control);
+  addRestoreRoutes(app, control);
   app.get(EVENTS_PATH, (context) => streamEvents(context, control));
   app.get("/v1/metrics", ({ text }) =>
     text(control.metrics(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }),
@@ -93,6 +97,23 @@ function addActionRoutes(app: OpenAPIHono, control: Control): void {
   app.openapi(routes.reloadRoute, ({ body }) => {
     control.reload();
     return body(null, 202);
+  });
+}
+
+function addRestoreRoutes(app: OpenAPIHono, control: Control): void {
+  app.openapi(routes.targetsRoute, async ({ json }) => json(await control.targets(), 200));
+  app.openapi(routes.restorePlanRoute, async ({ req, json }) =>
+    json(await control.planRestore(req.valid("json")), 200),
+  );
+  app.openapi(routes.restoreRoute, async ({ req, json }) =>
+    json(await control.restore(req.valid("json")), 202),
+  );
+  app.openapi(routes.restoresRoute, ({ json }) => json({ restores: control.restores() }, 200));
+  app.openapi(routes.restoreStateRoute, ({ req, json }) => {
+    const { id } = req.valid("param");
+    const restore = control.restoreOf(id);
+    if (restore === undefined) throw unknownRestore(id);
+    return json(restore, 200);
   });
 }
 
@@ -150,6 +171,13 @@ function unknownFlush(id: string): IbackupError {
   return new IbackupError("BACKUP_UNKNOWN", `Cannot tell of the flush "${id}"`, {
     why: "the daemon knows of none with that id; it forgets those that ended long ago",
     fix: "see `ibackup list`",
+  });
+}
+
+function unknownRestore(id: string): IbackupError {
+  return new IbackupError("BACKUP_UNKNOWN", `Cannot tell of the restore "${id}"`, {
+    why: "the daemon knows of none with that id; it forgets those that ended long ago",
+    fix: "`/v1/restores` lists those that it knows",
   });
 }
 

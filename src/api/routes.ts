@@ -1,6 +1,14 @@
 /** The routes of the control API. Paths and shapes are a contract: they grow, and change in /v2. */
 import { createRoute, z } from "@hono/zod-openapi";
 import {
+  restorePlanRequestSchema,
+  restorePlanSchema,
+  restoreRequestSchema,
+  restoreSchema,
+  restoresSchema,
+  targetsSchema,
+} from "./restore_schemas.ts";
+import {
   activitySchema,
   backupsSchema,
   errorSchema,
@@ -103,4 +111,48 @@ export const reloadRoute = createRoute({
   path: "/v1/reload",
   summary: "Read the config file again, as on SIGHUP",
   responses: { 202: { description: "Asked; status tells when it was refused" } },
+});
+
+export const targetsRoute = createRoute({
+  method: "get",
+  path: "/v1/targets",
+  summary: "The block devices of this machine, and which of them a backup can be restored to",
+  responses: { 200: json(targetsSchema, "By path") },
+});
+
+export const restorePlanRoute = createRoute({
+  method: "post",
+  path: "/v1/restores/plan",
+  summary: "What a restore would write, and what would be lost; reads the repository",
+  request: { body: body(restorePlanRequestSchema) },
+  responses: {
+    200: json(restorePlanSchema, "It can be done"),
+    ...{ 400: failure, 403: failure, 404: failure, 409: failure, 503: failure },
+  },
+});
+
+export const restoreRoute = createRoute({
+  method: "post",
+  path: "/v1/restores",
+  summary: "Carry out a plan; the target is looked at again",
+  request: { body: body(restoreRequestSchema) },
+  responses: {
+    202: json(restoreSchema, "It is under way"),
+    ...{ 400: failure, 404: failure, 409: failure },
+  },
+});
+
+export const restoresRoute = createRoute({
+  method: "get",
+  path: "/v1/restores",
+  summary: "The last restores, also those that the end of a daemon broke off",
+  responses: { 200: json(restoresSchema, "Newest first") },
+});
+
+export const restoreStateRoute = createRoute({
+  method: "get",
+  path: "/v1/restores/{id}",
+  summary: "How far a restore has come, and how it ended",
+  request: { params: z.object({ id: z.string().max(64) }) },
+  responses: { 200: json(restoreSchema, "As of now"), 404: failure },
 });

@@ -2,12 +2,12 @@
 import { z } from "@hono/zod-openapi";
 import { FREEZE_BUDGET, FREEZE_LIMIT, PASSES_MAX } from "../config/bounds.ts";
 
-const instant = z.string().openapi({ format: "date-time", description: "RFC 3339, UTC" });
-const count = z.number().int().min(0);
-const name = z.string().min(1).max(256);
+export const instant = z.string().openapi({ format: "date-time", description: "RFC 3339, UTC" });
+export const count = z.number().int().min(0);
+export const name = z.string().min(1).max(256);
 const device = z.string().min(1).max(4096).startsWith("/", "must be an absolute path");
 
-const errorParts = z
+export const errorParts = z
   .object({
     code: z.string().openapi({ description: "As in the table of exit statuses" }),
     exitStatus: count,

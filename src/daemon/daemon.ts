@@ -17,6 +17,7 @@ import { Chores } from "./chores.ts";
 import { DaemonControl } from "./daemon_control.ts";
 import { Flusher } from "./flusher.ts";
 import { Notifier } from "./notifier.ts";
+import { Restorer } from "./restorer.ts";
 import { lineOf, Service, type ServiceOptions } from "./service.ts";
 import { ServiceManager } from "./service_manager.ts";
 import { Watcher } from "./watcher.ts";
@@ -40,6 +41,7 @@ export class Daemon {
   readonly #flusher: Flusher;
   readonly #chores: Chores;
   readonly #notifier: Notifier;
+  readonly #restorer: Restorer;
   #manager = new ServiceManager(undefined, undefined);
   #lookAtMs = Number.NEGATIVE_INFINITY;
   #isReloadWanted = false;
@@ -53,7 +55,11 @@ export class Daemon {
     this.#flusher = new Flusher(service);
     this.#chores = new Chores(service);
     this.#notifier = new Notifier(service);
-    const parts = { watcher: this.#watcher, flusher: this.#flusher, chores: this.#chores };
+    this.#restorer = new Restorer(service);
+    const parts = {
+      ...{ watcher: this.#watcher, flusher: this.#flusher },
+      ...{ chores: this.#chores, restorer: this.#restorer },
+    };
     this.control = new DaemonControl(service, parts, options.configFile);
     service.onWake = () => this.#wake.abort();
     service.onTell = () => service.emit({ kind: "status", data: this.control.status() });
@@ -69,7 +75,7 @@ export class Daemon {
 
   /** True while nothing is being done. */
   get isIdle(): boolean {
-    return !this.#flusher.isBusy && !this.#chores.isBusy;
+    return !this.#flusher.isBusy && !this.#chores.isBusy && !this.#restorer.isBusy;
   }
 
   /** Reads the config file again, soon. */
@@ -104,7 +110,8 @@ export class Daemon {
       }
     } finally {
       signal.removeEventListener("abort", end);
-      const ended = [this.#flusher.end(), this.#chores.end(), this.#notifier.ended()];
+      const jobs = [this.#flusher, this.#chores, this.#restorer];
+      const ended = [...jobs.map((it) => it.end()), this.#notifier.ended()];
       // What a store holds up ends with the process: it is broken off without harm.
       await Promise.race([Promise.all(ended), sleep(END_MS_MAX, undefined, { ref: false })]);
       await this.#watcher.close();

@@ -3,6 +3,13 @@ import { realpathSync } from "node:fs";
 import { pid } from "node:process";
 import type { Control, ControlEvent, HookChoice } from "../api/control.ts";
 import type {
+  RestoreDocument,
+  RestorePlanDocument,
+  RestorePlanRequest,
+  RestoreRequest,
+  TargetsDocument,
+} from "../api/restore_schemas.ts";
+import type {
   ActivityDocument,
   BackupsDocument,
   FlushDocument,
@@ -13,11 +20,13 @@ import { safeUrl } from "../config/safe_url.ts";
 import { IbackupError } from "../errors.ts";
 import { listBackups } from "../job/catalogue.ts";
 import { SILENT_PROGRESS } from "../job/progress.ts";
+import { listRestorePlaces } from "../job/restore_places.ts";
 import { startTracking, stopTracking } from "../job/track.ts";
 import type { Chores } from "./chores.ts";
 import type { Flusher } from "./flusher.ts";
 import type { KeptDisk } from "./kept_disk.ts";
 import { metricsText } from "./metrics.ts";
+import type { Restorer } from "./restorer.ts";
 import type { Service } from "./service.ts";
 import type { Watcher } from "./watcher.ts";
 
@@ -25,6 +34,7 @@ interface Parts {
   watcher: Watcher;
   flusher: Flusher;
   chores: Chores;
+  restorer: Restorer;
 }
 
 const HOOKS = { block: ["block"], buffer: ["buffer"], both: ["block", "buffer"] } as const;
@@ -109,6 +119,31 @@ export class DaemonControl implements Control {
     const stopped = await stopTracking(this.#service.context, devices);
     this.onLook();
     return stopped;
+  }
+
+  async targets(): Promise<TargetsDocument> {
+    const places = await listRestorePlaces(this.#service.context);
+    const targets = places.map(({ obstacle, device: _, ...place }) => ({
+      ...place,
+      whyNot: obstacle?.why ?? null,
+    }));
+    return { targets };
+  }
+
+  async planRestore(request: RestorePlanRequest): Promise<RestorePlanDocument> {
+    return await this.#parts.restorer.plan(request);
+  }
+
+  async restore(request: RestoreRequest): Promise<RestoreDocument> {
+    return await this.#parts.restorer.start(request);
+  }
+
+  restoreOf(id: string): RestoreDocument | undefined {
+    return this.#parts.restorer.get(id);
+  }
+
+  restores(): RestoreDocument[] {
+    return this.#parts.restorer.list();
   }
 
   reload(): void {

@@ -11,13 +11,13 @@ const TABLE_BYTES = 65_536;
  * @returns Undefined when there is neither, or the disk cannot be read.
  */
 export function readPartitionTableId(path: string): string | undefined {
-  const head = readHead(path);
+  const head = readHead(path, TABLE_BYTES);
   return head === undefined ? undefined : partitionTableIdOf(head);
 }
 
 /** SHA-256 of the partition table in lower-case hex, or null when the disk has none. */
 export function hashPartitionTable(path: string): string | null {
-  const head = readHead(path);
+  const head = readHead(path, TABLE_BYTES);
   if (head === undefined || partitionTableIdOf(head) === undefined) return null;
   const end = gptHeaderAt(head) === undefined ? 512 : Math.min(head.length, 34 * 512);
   return createHash("sha256").update(head.subarray(0, end)).digest("hex");
@@ -70,7 +70,12 @@ function formatGuid(bytes: Uint8Array): string {
     .join("-");
 }
 
-function readHead(path: string): Uint8Array | undefined {
+/**
+ * The first bytes of a device.
+ * @param bytesMax A multiple of 4096.
+ * @returns Undefined when it cannot be read.
+ */
+export function readHead(path: string, bytesMax: number): Uint8Array | undefined {
   let descriptor: number;
   try {
     // O_DIRECT: the page cache of a block device does not see what a file system writes.
@@ -80,8 +85,8 @@ function readHead(path: string): Uint8Array | undefined {
     return undefined;
   }
   try {
-    const bytes = alignedBytes(TABLE_BYTES);
-    return bytes.subarray(0, readSync(descriptor, bytes, 0, TABLE_BYTES, 0));
+    const bytes = alignedBytes(bytesMax);
+    return bytes.subarray(0, readSync(descriptor, bytes, 0, bytesMax, 0));
   } catch {
     return undefined;
   } finally {

@@ -1,11 +1,18 @@
 /** Where a restore writes to: a block device, or an image file. */
-import type { Stats } from "node:fs";
 import { constants } from "node:fs";
-import { type FileHandle, link, lstat, open, rename, rm, unlink } from "node:fs/promises";
+import { type FileHandle, link, open, rename, rm, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { assert, type ErrorCode, IbackupError, messageOf, systemCodeOf } from "../errors.ts";
 import { alignedBytes } from "../runtime/aligned.ts";
 import type { BlockDevice } from "./block_device.ts";
+import {
+  busy,
+  checkFileTarget,
+  type FileTargetOptions,
+  ioError,
+  lstatOrUndefined,
+  refuseSmall,
+} from "./target_refusals.ts";
 
 export interface RestoreTarget {
   readonly path: string;
@@ -45,12 +52,7 @@ export async function openDeviceTarget(
   device: BlockDevice,
   { sizeBytes, kernel }: DeviceTargetOptions,
 ): Promise<RestoreTarget> {
-  if (device.sizeBytes < sizeBytes) {
-    throw new IbackupError("TARGET_TOO_SMALL", `Cannot restore to "${device.path}"`, {
-      why: `it has ${device.sizeBytes} bytes and the backup needs ${sizeBytes}`,
-      fix: "name a target that is at least as large",
-    });
-  }
+  refuseSmall(device, sizeBytes);
   const handle = await openTarget(
     device.path,
     constants.O_RDWR | constants.O_EXCL | constants.O_DIRECT,
@@ -65,35 +67,17 @@ export async function openDeviceTarget(
   }
 }
 
-export interface FileTargetOptions {
-  sizeBytes: number;
-  /** Write into the file that is there instead of making a new one. */
-  inPlace: boolean;
-  /** Replace a file that is there. */
-  force: boolean;
-}
-
 /** @throws IbackupError TARGET_BUSY when something is there already and `force` is false. */
 export async function openFileTarget(
   path: string,
-  { sizeBytes, inPlace, force }: FileTargetOptions,
+  options: FileTargetOptions,
 ): Promise<RestoreTarget> {
-  const present = await lstatOrUndefined(path);
-  if (present !== undefined && !present.isFile()) {
-    throw busy(path, "something that is not a file is there", "name a block device or a new file");
-  }
+  const { sizeBytes, inPlace, force } = options;
+  const present = await checkFileTarget(path, options);
   if (present !== undefined && inPlace) {
-    if (present.size !== sizeBytes && !force) throw otherSize(path, present.size, sizeBytes);
     const handle = await openTarget(path, constants.O_RDWR | constants.O_NOFOLLOW);
     await handle.truncate(sizeBytes);
     return new OpenTarget({ path, handle, endBytes: sizeBytes, aligned: false });
-  }
-  if (present !== undefined && !force) {
-    throw busy(
-      path,
-      "a file of that name is there",
-      "name another file, or add --force to replace it",
-    );
   }
   const temporary = join(dirname(path), `.${basename(path)}.ibackup-partial`);
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -240,15 +224,6 @@ async function openTarget(path: string, flags: number): Promise<FileHandle> {
   }
 }
 
-function busy(path: string, why: string, fix: string): IbackupError {
-  return new IbackupError("TARGET_BUSY", `Cannot restore to "${path}"`, { why, fix });
-}
-
-function otherSize(path: string, sizeBytes: number, neededBytes: number): IbackupError {
-  const why = `the file has ${sizeBytes} bytes and the backup ${neededBytes}: it is no copy of it`;
-  return busy(path, why, "name another file, or add --force to overwrite it");
-}
-
 /** Like rename(2), but fails when something of that name has appeared meanwhile. */
 async function linkInstead(temporary: string, path: string): Promise<void> {
   try {
@@ -260,20 +235,6 @@ async function linkInstead(temporary: string, path: string): Promise<void> {
     return await rename(temporary, path);
   }
   await unlink(temporary);
-}
-
-function ioError(what: string, why: string, cause?: unknown): IbackupError {
-  const fix = "check the target with `dmesg` and its free space; it holds no valid copy now";
-  return new IbackupError("IO", what, { why, fix, cause });
-}
-
-async function lstatOrUndefined(path: string): Promise<Stats | undefined> {
-  try {
-    return await lstat(path);
-  } catch (error) {
-    if (systemCodeOf(error) === "ENOENT") return undefined;
-    throw ioError(`Cannot look at "${path}"`, messageOf(error), error);
-  }
 }
 
 async function syncFolder(path: string): Promise<void> {

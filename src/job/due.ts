@@ -120,7 +120,8 @@ export function trustedSlot(
   return slot && readNote(context.runtimeDir(), slot) && slot;
 }
 
-async function statusOrNone(context: JobContext): Promise<TrackingStatus> {
+/** What tracking tells; nothing where it is broken. */
+export async function statusOrNone(context: JobContext): Promise<TrackingStatus> {
   try {
     return await withHelper(context, readTrackingStatus);
   } catch (error) {

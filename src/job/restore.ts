@@ -1,25 +1,16 @@
 /** Writes a backup back to a device, into an image file, or to standard output. */
-import { existsSync, statSync } from "node:fs";
 import type { Writable } from "node:stream";
 import type { BlockSet } from "../core/block_set.ts";
-import { chainOf } from "../core/chain.ts";
-import type { Manifest, StoredManifest } from "../core/manifest.ts";
-import { describeOddities } from "../core/writers.ts";
-import { describeDevice } from "../disk/block_device.ts";
-import { mountsOf } from "../disk/mounts.ts";
-import { openDeviceTarget, openFileTarget, type RestoreTarget } from "../disk/restore_target.ts";
+import type { RestoreTarget } from "../disk/restore_target.ts";
 import { IbackupError } from "../errors.ts";
-import { type Damage, planReads, readBlocks } from "../repo/block_reader.ts";
-import { readNotes } from "../repo/notes.ts";
-import { findBackup } from "./catalogue.ts";
+import { type Damage, readBlocks } from "../repo/block_reader.ts";
 import { findDifferences } from "./compare_content.ts";
 import type { JobContext } from "./context.ts";
-import { DamageNotes } from "./damage_notes.ts";
+import { noteInto, prepareRestore } from "./restore_prepare.ts";
 import { streamBackup } from "./restore_stream.ts";
+import { openRestoreTarget } from "./restore_target.ts";
 import type { Applied, RestoreOptions, RestoreTask } from "./restore_task.ts";
 import { applyPieces } from "./restore_write.ts";
-import { openTargetKernel } from "./target_kernel.ts";
-import { findOwnWriter } from "./writer_key.ts";
 
 export interface RestoreResult {
   backupId: string;
@@ -47,20 +38,9 @@ export async function restoreBackup(
   context: JobContext,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
-  refuseMixture(options);
   const startedMs = context.clock.monotonicMs();
-  const repository = await context.openRepository();
-  const { manifests, stored } = await findBackup(context, options.backup);
-  const { manifest } = stored;
-  const chain = chainOf(manifests, manifest.backupId);
-  for (const oddity of describeOddities(chain, findOwnWriter(context))) {
-    context.progress.message(`warning: ${oddity}`);
-  }
-  if (!options.partial) await refuseLost(context, stored);
-  // An older backup of a disk that has shrunk since may speak of more blocks.
-  const damaged = new DamageNotes(Math.max(...chain.map((stored) => stored.manifest.blockCount)));
-  const plan = await planReads(repository, chain, { onDamage: noteInto(damaged, options) });
-  const restore = { context, options, repository, chain, manifest, plan, damaged };
+  const restore = await prepareRestore(context, options);
+  const { manifest, chain, plan, damaged } = restore;
   try {
     const done = options.dryRun ? NOTHING_DONE : await run(restore);
     return {
@@ -80,28 +60,6 @@ export async function restoreBackup(
   }
 }
 
-function refuseMixture({ replay, partial }: RestoreOptions): void {
-  if (!replay || !partial) return;
-  throw new IbackupError("USAGE", "Cannot restore with --replay and --partial", {
-    why: "where a newer block is damaged, replaying would leave an older version of it in place",
-    fix: "leave --replay out: without it the bytes are the same",
-  });
-}
-
-/** What is known to be lost need not be found out half way. */
-async function refuseLost(context: JobContext, stored: StoredManifest): Promise<void> {
-  const { store } = await context.openRepository();
-  const notes = await readNotes(store, [stored], ({ message, why }) =>
-    context.progress.message(`warning: ${message}: ${why}`),
-  );
-  const blocksLost = notes.get(stored.key)?.blocksLost ?? 0;
-  if (blocksLost === 0) return;
-  throw new IbackupError("CORRUPT_DATA", `Cannot restore all of ${stored.manifest.backupId}`, {
-    why: `${blocksLost} of its blocks were lost when \`ibackup verify --repair\` looked last`,
-    fix: "`restore --partial` gives the rest; `ibackup verify --data --repair` looks again",
-  });
-}
-
 type Done = Applied & { verified: boolean | null };
 const NOTHING_DONE: Done = { bytesWritten: 0, bytesZeroed: 0, verified: null };
 
@@ -111,7 +69,7 @@ async function run(restore: RestoreTask): Promise<Done> {
     const applied = await streamBackup(restore, await standardOutput());
     return { ...applied, verified: null };
   }
-  const target = await openTarget(restore);
+  const target = await openRestoreTarget(restore);
   try {
     context.progress.begin(`restoring to ${target.path}`, manifest.disk.sizeBytes);
     const applied = await apply(restore, target);
@@ -168,69 +126,6 @@ async function verify(restore: RestoreTask, target: RestoreTarget): Promise<bool
 function firstByte(blocks: BlockSet, blockBytes: number): number {
   for (const { firstBlock } of blocks.extents()) return firstBlock * blockBytes;
   return 0;
-}
-
-async function openTarget(restore: RestoreTask): Promise<RestoreTarget> {
-  const { context, options, manifest } = restore;
-  const { sizeBytes } = manifest.disk;
-  const { target: path, force, changedOnly } = options;
-  if (!statSync(path, { throwIfNoEntry: false })?.isBlockDevice()) {
-    return await openFileTarget(path, { sizeBytes, inPlace: changedOnly, force });
-  }
-  const device = describeDevice(path);
-  const [mount] = mountsOf(device);
-  if (mount !== undefined) {
-    throw new IbackupError("TARGET_BUSY", `Cannot restore to "${path}"`, {
-      why: `${mount.source} is mounted at ${mount.mountpoint}`,
-      fix: `unmount it (\`umount ${mount.mountpoint}\`), or name another target`,
-    });
-  }
-  if (isSource(manifest, options, device) && !force) {
-    throw new IbackupError("TARGET_BUSY", `Cannot restore to "${path}"`, {
-      why: "it is the disk that the backup was taken of, and all on it would be overwritten",
-      fix: "name another target, or add --force if that is what you want",
-    });
-  }
-  return await openDeviceTarget(device, {
-    sizeBytes,
-    kernel: (descriptor) => openTargetKernel(context, device, descriptor),
-  });
-}
-
-/** True for the disk itself, for the whole disk of a partition, and for a partition of it. */
-function isSource(
-  { disk, vmId }: Manifest,
-  options: RestoreOptions,
-  { identity, name }: ReturnType<typeof describeDevice>,
-): boolean {
-  const [source, target] = [disk.identity, identity];
-  if (source.kind !== target.kind) return false;
-  // A copy has the id of the partition table too, and may be restored to again.
-  if (target.kind === "ptuuid" && isAnother(disk.name, name)) return false;
-  // What the kernel calls a disk means nothing on another machine.
-  if (target.kind === "name" && vmId !== options.backup.vmId) return false;
-  return (
-    [source.value, wholeOf(source.value)].includes(target.value) ||
-    wholeOf(target.value) === source.value
-  );
-}
-
-/** True when the named disk is here as well, and is not this device nor a part of it. */
-function isAnother(diskName: string, deviceName: string): boolean {
-  const isHere = /^[\w-]+$/.test(diskName) && existsSync(`/sys/class/block/${diskName}`);
-  return isHere && !diskName.startsWith(deviceName) && !deviceName.startsWith(diskName);
-}
-
-function wholeOf(identity: string): string {
-  return identity.replace(/-part[0-9]+$/, "");
-}
-
-/** Collects damage where a partial restore was asked for; otherwise the first one is thrown. */
-function noteInto(
-  damaged: DamageNotes,
-  { partial }: RestoreOptions,
-): ((damage: Damage) => void) | undefined {
-  return partial ? (damage) => damaged.take(damage) : undefined;
 }
 
 async function standardOutput(): Promise<Writable> {

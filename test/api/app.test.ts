@@ -1,11 +1,17 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { makeApp } from "../../src/api/app.ts";
 import type { Control, ControlEvent } from "../../src/api/control.ts";
+import type {
+  RestoreDocument,
+  RestorePlanDocument,
+  RestorePlanRequest,
+} from "../../src/api/restore_schemas.ts";
 import type { FlushDocument, FlushRequest } from "../../src/api/schemas.ts";
 import { IbackupError } from "../../src/errors.ts";
 import { diskDocument, statusDocument } from "../daemon/documents.ts";
 
 let asked: FlushRequest[];
+let plans: RestorePlanRequest[];
 let control: Control;
 let subscribers: Set<(event: ControlEvent) => void>;
 
@@ -15,8 +21,21 @@ const FLUSH: FlushDocument = {
   ...{ messages: [], result: null, failure: null },
 };
 
+const PLAN: RestorePlanDocument = {
+  ...{ planId: "p1", backupId: "b1", vmId: "vm", disk: "vda", sizeBytes: 8, chainLength: 1 },
+  ...{ capturedAt: "2026-11-22T00:00:00.000Z", bytesToWrite: 8, bytesToZero: 0, bytesToFetch: 4 },
+  target: { path: "/dev/vdb", kind: "disk", sizeBytes: 8, contents: [] },
+  ...{ losses: ["all of /dev/vdb"], confirmation: "/dev/vdb" },
+};
+const RESTORE: RestoreDocument = {
+  ...{ id: "r1", backupId: "b1", vmId: "vm", disk: "vda", target: "/dev/vdb", state: "running" },
+  ...{ phase: "restoring", bytesDone: 0, bytesTotal: 8, startedAt: "2026-11-22T00:00:00.000Z" },
+  ...{ endedAt: null, messages: [], bytesWritten: null, verified: null, error: null },
+};
+
 beforeEach(() => {
   asked = [];
+  plans = [];
   subscribers = new Set();
   control = {
     status: () => statusDocument({ disks: [diskDocument()] }),
@@ -34,6 +53,17 @@ beforeEach(() => {
     stopTracking: async () => {
       throw new Error("a bug");
     },
+    targets: async () => ({ targets: [] }),
+    planRestore: async (request) => {
+      plans.push(request);
+      return PLAN;
+    },
+    restore: async ({ confirmation }) => {
+      if (confirmation === PLAN.confirmation) return RESTORE;
+      throw new IbackupError("USAGE", "Cannot restore", { why: "not so", fix: "type it" });
+    },
+    restoreOf: (id) => (id === "r1" ? RESTORE : undefined),
+    restores: () => [RESTORE],
     reload: () => undefined,
     subscribe: (listener) => {
       subscribers.add(listener);
@@ -61,7 +91,29 @@ describe("the control API", () => {
     expect(asked).toEqual([{ devices: ["/dev/vda"], base: true }]);
   });
 
+  test("plans a restore, carries it out, and tells of it", async () => {
+    expect(await (await ask("/v1/targets")).json()).toEqual({ targets: [] });
+    const wanted = { at: "2026-11-22T00:00:00Z", disk: "vda", target: "/dev/vdb" };
+    const planned = await ask("/v1/restores/plan", post(JSON.stringify(wanted)));
+    expect(await planned.json()).toEqual(PLAN);
+    expect(plans).toEqual([wanted]);
+    const start = { planId: "p1", confirmation: "/dev/vdb", verify: true };
+    const started = await ask("/v1/restores", post(JSON.stringify(start)));
+    expect(started.status).toBe(202);
+    expect(await started.json()).toEqual(RESTORE);
+    expect(await (await ask("/v1/restores/r1")).json()).toEqual(RESTORE);
+    expect(await (await ask("/v1/restores")).json()).toEqual({ restores: [RESTORE] });
+  });
+
   test.each([
+    ["/v1/restores/plan", post('{"target":"/dev/vdb"}'), 400],
+    ["/v1/restores/plan", post('{"backupId":"a","at":"b","target":"/dev/vdb"}'), 400],
+    ["/v1/restores/plan", post('{"backupId":"a","target":"vdb"}'), 400],
+    ["/v1/restores/plan", post('{"backupId":"a","target":"/dev/vdb\\u0000"}'), 400],
+    ["/v1/restores/plan", post('{"backupId":"a","target":"/dev/vdb","force":true}'), 400],
+    ["/v1/restores", post('{"planId":"p1","confirmation":"/dev/vdc","verify":true}'), 400],
+    ["/v1/restores", post('{"planId":"p1","confirmation":"/dev/vdb"}'), 400],
+    ["/v1/restores/r2", {}, 404],
     ["/v1/flushes", post("{bad"), 400],
     ["/v1/flushes", post("[]"), 400],
     ["/v1/flushes", post('{"unknown":1}'), 400],
@@ -89,7 +141,7 @@ describe("the control API", () => {
       why: expect.stringMatching(/./),
       fix: expect.stringMatching(/./),
     });
-    expect(asked).toEqual([]);
+    expect([...asked, ...plans]).toEqual([]);
   });
 
   test("says in its OpenAPI document what can be asked", async () => {
@@ -103,7 +155,11 @@ describe("the control API", () => {
       "/v1/flushes/{id}",
       "/v1/health",
       "/v1/reload",
+      "/v1/restores",
+      "/v1/restores/plan",
+      "/v1/restores/{id}",
       "/v1/status",
+      "/v1/targets",
       "/v1/track/start",
       "/v1/track/stop",
       "/v1/triggers",

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JobContext } from "../../src/job/context.ts";
 import { flushDevice } from "../../src/job/flush.ts";
@@ -63,6 +64,16 @@ describe("restore", () => {
     await expect(restoreBackup(context, { ...options, target: disk })).rejects.toMatchObject({
       code: "TARGET_BUSY",
     });
+  });
+
+  test("makes no file in the place of a device that is not there", async () => {
+    const repository = await context.openRepository();
+    const { manifest } = await takeBackup(repository, { blockCount: 1 }, [
+      { firstBlock: 0, blockCount: 1 },
+    ]);
+    const options = { ...OFF, backup: chosen(manifest.backupId), target: "/dev/ibackup-none" };
+    await expect(restoreBackup(context, options)).rejects.toMatchObject({ code: "DEVICE" });
+    expect(existsSync(options.target)).toBe(false);
   });
 
   test("names every block that a missing pack takes away", async () => {
