@@ -1,11 +1,18 @@
 import { defineConfig } from "vitest/config";
 
-/** Two at a time: no loop devices, BPF or servers, or in a guest's kernel. The rest share one kernel. */
+/** Two at a time: no loop devices, BPF or servers, or in a guest's kernel. */
 const PARALLEL = [
   "test/guest/**/*.test.ts",
   "test/{core,digests,frame,config,repo,trigger}/**/*.test.ts",
   "test/store/!(s3)*.test.ts",
   "test/*.test.ts",
+];
+
+/** Two at a time as well: each has its own disks, pins and servers. The rest load or freeze the kernel. */
+const SIDE_BY_SIDE = [
+  "test/{api,cli,daemon,job,runtime}/**/*.test.ts",
+  "test/store/s3*.test.ts",
+  "test/e2e/s3*.test.ts",
 ];
 
 const shared = {
@@ -33,11 +40,20 @@ export default defineConfig({
       {
         test: {
           ...shared,
+          name: "side by side",
+          include: SIDE_BY_SIDE,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...shared,
           name: "serial",
           include: ["test/**/*.test.ts"],
-          exclude: PARALLEL,
+          exclude: [...PARALLEL, ...SIDE_BY_SIDE],
           maxWorkers: 1,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -2,7 +2,7 @@ import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:chil
 import { once } from "node:events";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { env } from "node:process";
+import { env, pid } from "node:process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EXIT_STATUS } from "../../src/errors.ts";
 import { digestOf, Machine, run } from "../support/machine.ts";
@@ -26,7 +26,7 @@ beforeAll(() => {
   writeRandom(disk, 0, 1000);
   settings = {
     ...machine.environment,
-    IBACKUP_PIN_DIR: "/sys/fs/bpf/ibackup_test_cli",
+    IBACKUP_PIN_DIR: `/sys/fs/bpf/ibackup-test-cli-backup-${pid}`,
     IBACKUP_REPO: `file://${machine.path("repository")}`,
   };
   expect(cli("init", "--no-encryption").status).toBe(0);

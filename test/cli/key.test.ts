@@ -1,5 +1,6 @@
 import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pid } from "node:process";
 import { generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EXIT_STATUS } from "../../src/errors.ts";
@@ -24,7 +25,7 @@ beforeAll(async () => {
   disk = machine.loopDisk("disk", 8 << 20);
   settings = {
     ...machine.environment,
-    IBACKUP_PIN_DIR: "/sys/fs/bpf/ibackup_test_key",
+    IBACKUP_PIN_DIR: `/sys/fs/bpf/ibackup-test-key-${pid}`,
     IBACKUP_REPO: `file://${machine.path("repository")}`,
   };
   [ownFile, ownRecipient] = await newIdentity("own");

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
-import { env } from "node:process";
+import { env, pid } from "node:process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EXIT_STATUS } from "../../src/errors.ts";
 import { digestOf, Machine } from "../support/machine.ts";
@@ -24,7 +24,7 @@ beforeAll(async () => {
   repository = `file://${machine.path("repository")}`;
   settings = {
     ...machine.environment,
-    IBACKUP_PIN_DIR: "/sys/fs/bpf/ibackup_test_prompt",
+    IBACKUP_PIN_DIR: `/sys/fs/bpf/ibackup-test-prompt-${pid}`,
     IBACKUP_REPO: repository,
   };
   const made = await onTerminal(

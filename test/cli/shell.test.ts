@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
-import { env } from "node:process";
+import { env, pid } from "node:process";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { completeLine } from "../../src/cli/shell_commands.ts";
 import { Dialogue } from "../support/dialogue.ts";
@@ -25,7 +25,7 @@ beforeAll(() => {
   disk = machine.loopDisk("disk", 8 << 20);
   run("dd", "if=/dev/urandom", `of=${disk}`, "bs=1M", "count=2", "oflag=direct", "status=none");
   url = `file://${machine.path("repository")}`;
-  settings = { ...machine.environment, IBACKUP_PIN_DIR: "/sys/fs/bpf/ibackup_test_shell" };
+  settings = { ...machine.environment, IBACKUP_PIN_DIR: `/sys/fs/bpf/ibackup-test-shell-${pid}` };
   writeFileSync(machine.path("pass"), `${PASSPHRASE}\n`, { mode: 0o600 });
   expect(cli("init", "--passphrase-file", machine.path("pass")).status).toBe(0);
   expect(cli("flush", disk, "--disk", "vda").status).toBe(0);

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { env } from "node:process";
+import { env, pid } from "node:process";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EXIT_STATUS } from "../../src/errors.ts";
 import type { Tracking } from "../../src/job/track.ts";
@@ -10,7 +10,7 @@ import { Machine, run } from "../support/machine.ts";
 import { CLI, type Ended, jsonOf, runCli } from "./run_cli.ts";
 
 // Not the machine's own session: `track stop` would end it.
-const PINS = "/sys/fs/bpf/ibackup_test_cli";
+const PINS = `/sys/fs/bpf/ibackup-test-cli-track-${pid}`;
 
 let machine: Machine;
 let disk: string;
