@@ -10,7 +10,7 @@ const PARALLEL = [
 
 /** Two at a time as well: each has its own disks, pins and servers. The rest load or freeze the kernel. */
 const SIDE_BY_SIDE = [
-  "test/{api,cli,daemon,job,runtime}/**/*.test.ts",
+  "test/{api,cli,daemon,job,runtime,ui}/**/*.test.ts",
   "test/store/s3*.test.ts",
   "test/e2e/s3*.test.ts",
 ];

@@ -6,7 +6,15 @@
  */
 
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { endianness } from "node:os";
 import { chdir, execPath, exit } from "node:process";
 import { fileURLToPath } from "node:url";
@@ -30,9 +38,20 @@ const BLANKED_VARIABLES = [
   "BUN_BYTECODE_ORDER_OUT",
 ];
 
+/** The page, as it is embedded. */
+const PAGE_FOLDER = "dist/page";
+const PAGE_FILES = ["index.html", "page.js", "page.css", "icon.svg"];
+
 /** The order matters: main.ts runs as soon as it is imported. */
 const ENTRY = {
-  "entry.ts": `import "./helper.ts";\nimport "../../src/main.ts";\n`,
+  "entry.ts": `import "./helper.ts";\nimport "./page.ts";\nimport "../../src/main.ts";\n`,
+  "page.ts": [
+    ...PAGE_FILES.map(
+      (name, i) => `import file${i} from "../../${PAGE_FOLDER}/${name}" with { type: "text" };`,
+    ),
+    `import { useEmbeddedPage } from "../../src/ui/assets.ts";`,
+    `useEmbeddedPage({ ${PAGE_FILES.map((name, i) => `"${name}": file${i}`).join(", ")} });\n`,
+  ].join("\n"),
   "helper.ts": [
     `import path from "../../${HELPER}" with { type: "file" };`,
     `import { useEmbeddedHelper } from "../../src/runtime/embedded_helper.ts";`,
@@ -89,6 +108,7 @@ if (endianness() !== "LE")
 
 run(execPath, "scripts/gen_frame_h.ts", "--check");
 run("make", "--no-print-directory", "-C", "helper");
+for (const name of PAGE_FILES) cpSync(`src/page/${name}`, `${PAGE_FOLDER}/${name}`);
 rmSync(ENTRY_FOLDER, { recursive: true, force: true });
 const draft = `${ENTRY_FOLDER}/ibackup`;
 compile(draft);

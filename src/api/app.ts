@@ -8,7 +8,7 @@ import { streamEvents } from "./event_stream.ts";
 import * as routes from "./routes.ts";
 import type { StatusDocument } from "./schemas.ts";
 
-const BODY_BYTES_MAX = 64 << 10;
+export const BODY_BYTES_MAX = 64 << 10;
 const ANSWER_MS_MAX = 60_000;
 const EVENTS_PATH = "/v1/events";
 

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { geteuid } from "node:process";
 import { IbackupError, systemCodeOf } from "../errors.ts";
-import { serveOnSocket, type UnixServer } from "../runtime/unix_server.ts";
+import { serveOnSocket, type WebServer } from "../runtime/web_server.ts";
 
 const NAME = "daemon.sock";
 const BODY_BYTES_MAX = 128 << 10;
@@ -45,12 +45,12 @@ function faultOf(stats: Stats): string | undefined {
 export async function listenOn(
   path: string,
   handler: (request: Request) => Response | Promise<Response>,
-): Promise<UnixServer> {
+): Promise<Pick<WebServer, "close">> {
   if (isSocketThere(path)) {
     if (await isAnswered(path)) throw otherDaemon(path);
     rmSync(path);
   }
-  const server = serveOnSocket(path, handler, BODY_BYTES_MAX);
+  const server = serveOnSocket(path, { handler, bodyBytesMax: BODY_BYTES_MAX });
   chmodSync(path, 0o600);
   return {
     close: async () => {

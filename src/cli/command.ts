@@ -17,6 +17,8 @@ export interface Session {
     onHangup(reload: () => void): void;
     writeError(text: string): Promise<void>;
   };
+  /** For a command that has a result before it ends; it returns none then. */
+  print(result: Result): Promise<void>;
   /** For a command that prints as it goes; most print their result instead. */
   writeLine(line: string): void;
 }
@@ -35,7 +37,7 @@ export interface Result {
 
 /** Gives a command its context, prints its result, and clears up. */
 export type Run = (
-  action: (session: Session) => Promise<Result>,
+  action: (session: Session) => Promise<Result | undefined>,
   needs?: CommandNeeds,
 ) => Promise<void>;
 

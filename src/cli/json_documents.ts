@@ -251,6 +251,10 @@ export const DOCUMENTS: Readonly<Record<string, z.ZodType>> = {
       }),
     ),
   }),
+  ui: z.strictObject({
+    url: z.string().describe("opens the page, once; it holds a secret"),
+    port: count,
+  }),
   daemon: z.strictObject({ stopped: z.literal(true) }).describe("when it was ended"),
   status: statusSchema,
   metrics: z.strictObject({

@@ -39,6 +39,7 @@ import { showCommand } from "./show.ts";
 import { statusCommand } from "./status.ts";
 import { printable } from "./text.ts";
 import { trackCommand } from "./track.ts";
+import { uiCommand } from "./ui.ts";
 import { verifyCommand } from "./verify.ts";
 
 /**
@@ -55,7 +56,8 @@ export async function runProgram(args: readonly string[], machine: Machine): Pro
     if (result.status !== undefined) status = EXIT_STATUS[result.status];
   };
   const run: Run = async (action, needs) => {
-    await print(await runAction(machine, program.opts(), { action, ...needs }));
+    const result = await runAction(machine, program.opts(), { action, print, ...needs });
+    if (result !== undefined) await print(result);
   };
   const startShell = () => openShell(machine, program.opts());
   const program = buildProgram({ version: machine.version, run, print, startShell });
@@ -137,6 +139,7 @@ const COMMANDS: readonly ((run: Run, print: Print) => CommandUnknownOpts)[] = [
   keyCommand,
   daemonCommand,
   statusCommand,
+  uiCommand,
   metricsCommand,
   configCommand,
   doctorCommand,
@@ -188,8 +191,8 @@ async function openShell(machine: Machine, options: GlobalOptions): Promise<void
 async function runAction(
   machine: Machine,
   options: GlobalOptions,
-  { action, secret = false }: { action: Parameters<Run>[0] } & CommandNeeds,
-): Promise<Result> {
+  { action, print, secret = false }: { action: Parameters<Run>[0]; print: Print } & CommandNeeds,
+): Promise<Result | undefined> {
   const { resolveSettings } = await import("../config/settings.ts");
   const loadSettings = (): Settings => resolveSettings(options, machine.environment);
   const settings = loadSettings();
@@ -201,6 +204,7 @@ async function runAction(
       settings,
       loadSettings,
       machine,
+      print,
       writeLine: (line) => void machine.writeOut(`${line}\n`),
     });
   } catch (error) {

@@ -11,7 +11,7 @@ const SRC = join(import.meta.dirname, "../../src");
 /** What the values of options are called: with a unit, or with a word that says it all. */
 const PLACEHOLDERS = [
   ...["backup", "command", "count", "days", "device", "duration", "file", "folder", "id", "key"],
-  ...["least", "name", "path", "rate", "share", "tag", "text", "time", "url"],
+  ...["least", "name", "path", "port", "rate", "share", "tag", "text", "time", "url"],
 ];
 
 describe("--help", () => {
@@ -56,7 +56,8 @@ describe("--help", () => {
       if (placeholder !== "") expect(PLACEHOLDERS).toContain(placeholder);
       // Policies and simulations do not exist until they are asked for.
       const hasNone = /^--(keep-|simulate)/.test(it.flags) || it.mandatory;
-      if (hasNone || !["count", "days", "duration", "least", "rate"].includes(placeholder)) return;
+      if (hasNone || !["count", "days", "duration", "least", "port", "rate"].includes(placeholder))
+        return;
       expect(`${it.description} ${it.defaultValue ? "(default: " : ""}`).toContain("(default: ");
     },
   );

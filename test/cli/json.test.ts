@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { env } from "node:process";
 import { text } from "node:stream/consumers";
@@ -149,6 +149,32 @@ describe("what commands print", () => {
     cli("track", "start", disk);
     check("status");
     cli("track", "stop");
+  });
+
+  test("of the page", async () => {
+    const options = { env: { PATH: env["PATH"] ?? "", ...settings } };
+    const start = (...args: string[]) => {
+      const [program = "", ...words] = CLI;
+      return spawn(program, [...words, ...args], options);
+    };
+    const daemon = start("daemon");
+    await once(daemon.stderr, "data");
+    const socket = join(machine.runtimeFolder, "daemon.sock");
+    await expect.poll(() => existsSync(socket), { timeout: 10_000 }).toBe(true);
+    const ui = start("ui", "--json");
+    let stdout = "";
+    ui.stdout.on("data", (piece) => {
+      stdout += String(piece);
+    });
+    await expect.poll(() => stdout, { timeout: 10_000 }).toContain("}\n");
+    ui.kill("SIGTERM");
+    expect(await once(ui, "exit")).toEqual([0, null]);
+    expect(DOCUMENTS["ui"]?.safeParse(jsonOf({ status: 0, stdout, stderr: "" })).error).toBe(
+      undefined,
+    );
+    daemon.kill("SIGTERM");
+    await once(daemon, "exit");
+    printed.add("ui");
   });
 
   test("about themselves", () => {
