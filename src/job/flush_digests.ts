@@ -24,6 +24,26 @@ interface Flushed extends Pick<Succession, "diskName" | "parent"> {
   vmId: string;
 }
 
+/**
+ * What this machine knows of a disk's newest backup.
+ * @param onDropped Told why, when it turns out to know nothing.
+ * @throws What the system says.
+ */
+export async function openDigestsOf(
+  context: JobContext,
+  { repository, ...disk }: { repository: Repository; vmId: string; diskName: string },
+  onDropped: (why: string) => void,
+): Promise<DigestCache> {
+  return await openDigestCache({
+    folder: context.cacheDir(),
+    repositoryId: repository.id,
+    diskTag: diskTagOf(disk, sha256Hex),
+    now: context.clock.now(),
+    random: context.random,
+    onDropped,
+  });
+}
+
 /** Never fails: the user is told what is wrong with the cache. */
 export async function openFlushDigests(
   context: JobContext,
@@ -33,14 +53,7 @@ export async function openFlushDigests(
     context.progress.message(`the digests of the blocks are not kept: ${why}`);
   };
   try {
-    const digestCache = await openDigestCache({
-      folder: context.cacheDir(),
-      repositoryId: repository.id,
-      diskTag: diskTagOf({ vmId, diskName }, sha256Hex),
-      now: context.clock.now(),
-      random: context.random,
-      onDropped,
-    });
+    const digestCache = await openDigestsOf(context, { repository, vmId, diskName }, onDropped);
     const { blockBytes, blockCount } = disk;
     const described = parent && describe(parent.manifest);
     return { digestCache, digests: digestCache.record({ blockBytes, blockCount }, described) };

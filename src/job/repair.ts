@@ -3,15 +3,13 @@ import { BlockSet } from "../core/block_set.ts";
 import { chainOf } from "../core/chain.ts";
 import type { BlockExtent } from "../core/extent.ts";
 import type { Manifest } from "../core/manifest.ts";
-import { diskTagOf } from "../core/manifest_key.ts";
-import { type DigestCache, openDigestCache } from "../digests/digest_cache.ts";
+import type { DigestCache } from "../digests/digest_cache.ts";
 import { describeDevice } from "../disk/block_device.ts";
 import { type DiskReader, openDiskReader } from "../disk/disk_reader.ts";
 import { type RepairOptions, type RepairResult, repairChain } from "../repo/repair.ts";
 import type { Repository } from "../repo/repository.ts";
-import { sha256Hex } from "../repo/sha256.ts";
 import type { JobContext } from "./context.ts";
-import { describe } from "./flush_digests.ts";
+import { describe, openDigestsOf } from "./flush_digests.ts";
 import { whileAlone } from "./maintenance.ts";
 import { findSuccession } from "./succession.ts";
 import type { Problem } from "./verify.ts";
@@ -71,14 +69,9 @@ async function repairDevice(
   const { parent, backups, diskName } = await findSuccession(context, successor, { repository });
   if (parent === undefined) return { blocksLost: 0, blocksRepaired: 0 };
   const { manifest } = parent;
-  const cache = await openDigestCache({
-    folder: context.cacheDir(),
-    repositoryId: repository.id,
-    diskTag: diskTagOf({ vmId, diskName }, sha256Hex),
-    now: context.clock.now(),
-    random: context.random,
-    onDropped: (why) => context.progress.message(`the digests cannot be used: ${why}`),
-  });
+  const cache = await openDigestsOf(context, { repository, vmId, diskName }, (why) =>
+    context.progress.message(`the digests cannot be used: ${why}`),
+  );
   const reader = await openDiskReader(device, manifest.blockBytes);
   try {
     const { signal } = context;

@@ -6,6 +6,7 @@ import { assert } from "../errors.ts";
 import { compress } from "../runtime/compression.ts";
 import { noteDiscarded, release } from "../runtime/memory.ts";
 import { contentRuns } from "../runtime/zero_scan.ts";
+import type { Piece } from "./block_reader.ts";
 import { blocksPerFrame, FrameBuilder, type RawFrame } from "./frame_builder.ts";
 import { BufferPool, MemoryGauge } from "./memory_pool.ts";
 import type { PackedFrame } from "./pack_builder.ts";
@@ -78,6 +79,24 @@ export function openBackupWriter(
   options: BackupWriterOptions,
 ): BackupWriter {
   return new PackingWriter(repository, options);
+}
+
+/** Stores all that is read of other backups, and finishes; gives up when it cannot. */
+export async function storePieces(
+  writer: BackupWriter,
+  pieces: AsyncIterable<Piece>,
+): Promise<WrittenBackup> {
+  try {
+    for await (const piece of pieces) {
+      const extent = { firstBlock: piece.firstBlock, blockCount: piece.blockCount };
+      if (piece.kind === "data") await writer.add(extent, piece.bytes);
+      else await writer.addZero(extent);
+    }
+    return await writer.finish();
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
 }
 
 class PackingWriter implements BackupWriter {

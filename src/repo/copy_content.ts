@@ -7,7 +7,7 @@ import type { Manifest, ManifestDraft, StoredManifest } from "../core/manifest.t
 import { keyOfManifest } from "../core/manifest.ts";
 import { sidecarPrefix } from "../core/sidecar_key.ts";
 import { assert, IbackupError } from "../errors.ts";
-import { openBackupWriter, type WrittenBackup } from "./backup_writer.ts";
+import { openBackupWriter, storePieces, type WrittenBackup } from "./backup_writer.ts";
 import { readBlocks } from "./block_reader.ts";
 import {
   type CopiedParent,
@@ -86,17 +86,7 @@ async function storeAnew(
 ): Promise<WrittenBackup> {
   const { blockBytes, blockCount } = folded.manifest;
   const writer = openBackupWriter(to, { blockBytes, blockCount, sealer, signal });
-  try {
-    for await (const piece of readBlocks(from, [folded], { onlyOwn: true, signal })) {
-      const extent = { firstBlock: piece.firstBlock, blockCount: piece.blockCount };
-      if (piece.kind === "data") await writer.add(extent, piece.bytes);
-      else await writer.addZero(extent);
-    }
-    return await writer.finish();
-  } catch (error) {
-    await writer.abort();
-    throw error;
-  }
+  return await storePieces(writer, readBlocks(from, [folded], { onlyOwn: true, signal }));
 }
 
 async function commit({ to, signer }: CopyRoute, manifest: Manifest): Promise<StoredManifest> {

@@ -12,7 +12,7 @@ import type { ManifestIndex, StoredManifest } from "../core/manifest.ts";
 import { at, extentsOf, type FramePlace, placeOf, RECORD_KIND } from "../core/records.ts";
 import { assert, IbackupError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
-import { openBackupWriter } from "./backup_writer.ts";
+import { openBackupWriter, storePieces } from "./backup_writer.ts";
 import { readBlocks } from "./block_reader.ts";
 import { IndexBuilder } from "./index_builder.ts";
 import { findLiveRecords, type LiveRecords } from "./live_records.ts";
@@ -196,18 +196,8 @@ async function moveBlocks(
   const wanted = joined(extents, blockCount);
   if (wanted.length === 0) return { indexes: [], bytesStored: 0 };
   const writer = openBackupWriter(repository, { blockBytes, blockCount, sealer, signal });
-  try {
-    const options = { onlyOwn: true, extents: wanted, signal };
-    for await (const piece of readBlocks(repository, [stored], options)) {
-      const extent = { firstBlock: piece.firstBlock, blockCount: piece.blockCount };
-      if (piece.kind === "data") await writer.add(extent, piece.bytes);
-      else await writer.addZero(extent);
-    }
-    return await writer.finish();
-  } catch (error) {
-    await writer.abort();
-    throw error;
-  }
+  const options = { onlyOwn: true, extents: wanted, signal };
+  return await storePieces(writer, readBlocks(repository, [stored], options));
 }
 
 /** Ascending and disjoint, up to the end of the disk. */
