@@ -37,8 +37,13 @@ export function makeUiApp({ socketPath, session, files }: UiOptions): UiApp {
     if (cookie === undefined) {
       return refused({ status: 403, why: "the token is wrong, was used, or is too old" });
     }
-    const value = `${COOKIE}=${cookie}; HttpOnly; SameSite=Strict; Path=/`;
-    return new Response(null, { status: 303, headers: { location: "/", "set-cookie": value } });
+    const headers = {
+      location: "/",
+      "set-cookie": `${COOKIE}=${cookie}; HttpOnly; SameSite=Strict; Path=/`,
+      // Whoever had the port before may have left a service worker behind.
+      "clear-site-data": '"storage"',
+    };
+    return new Response(null, { status: 303, headers });
   });
   app.use(async ({ req, env }, next) => {
     const refusal = refuseStranger(req.raw, session, env.uid);

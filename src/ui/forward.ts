@@ -53,7 +53,9 @@ async function send({ socketPath, path, request, body }: Sending): Promise<Incom
   );
   call.on("timeout", () => call.destroy(new Error("it does not answer")));
   call.on("error", reject);
-  signal.addEventListener("abort", () => call.destroy(new Error("nobody waits any more")));
+  const stop = (): void => void call.destroy(new Error("nobody waits any more"));
+  signal.addEventListener("abort", stop);
+  if (signal.aborted) stop();
   call.end(body);
   return await promise;
 }

@@ -7,10 +7,16 @@
 import { readFileSync } from "node:fs";
 
 const ESTABLISHED = "01";
+/** While connections come and go, the kernel may leave one out of its table. */
+const LOOKS = 3;
 
 /** @returns Undefined when there is no such connection, or it has ended. */
 export function peerUid(peerPort: number, ownPort: number): number | undefined {
-  return uidIn(readFileSync("/proc/net/tcp", "utf8"), { peerPort, ownPort });
+  for (let look = 0; look < LOOKS; look++) {
+    const uid = uidIn(readFileSync("/proc/net/tcp", "utf8"), { peerPort, ownPort });
+    if (uid !== undefined) return uid;
+  }
+  return undefined;
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Serves the page on the loopback address of this machine, and nowhere else. */
 import { BODY_BYTES_MAX } from "../api/app.ts";
 import { IbackupError, systemCodeOf } from "../errors.ts";
+import { keepOutOfCoreFiles } from "../runtime/core_files.ts";
 import { serveOnLoopback, type WebHandler, type WebServer } from "../runtime/web_server.ts";
 import { makeUiApp, type UiOptions } from "./app.ts";
 import { peerUid } from "./peer.ts";
@@ -20,6 +21,7 @@ export interface ServeOptions extends SessionOptions, Omit<UiOptions, "session">
 
 /** @throws IbackupError USAGE when the port cannot be had. */
 export function serveUi({ port: wanted, random, monotonicMs, ...options }: ServeOptions): ServedUi {
+  keepOutOfCoreFiles();
   const session = new Session({ random, monotonicMs });
   const app = makeUiApp({ ...options, session });
   const handler: WebHandler = async (request, peerPort = 0) => {

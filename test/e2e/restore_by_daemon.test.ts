@@ -1,6 +1,7 @@
 /** Restores that the daemon is asked for: what the page does. */
 import type { ChildProcess } from "node:child_process";
 import { existsSync, statSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { findDaemon } from "../../src/api/client.ts";
@@ -77,6 +78,23 @@ describe.runIf(canTrack())("a restore by the daemon", () => {
     return await look();
   }
 
+  /** @returns What was told until now. */
+  async function listen(): Promise<() => string> {
+    const socketPath = join(site.machine.runtimeFolder, "daemon.sock");
+    let told = "";
+    const call = request({ socketPath, path: "/v1/events", headers: { host: "localhost" } });
+    call.on("response", (answer) => {
+      answer.on("data", (piece) => {
+        told += String(piece);
+      });
+      answer.on("error", () => undefined);
+    });
+    call.on("error", () => undefined);
+    call.end();
+    await expect.poll(() => told).toContain("event: status");
+    return () => told;
+  }
+
   test("overwrites the disk that was planned and confirmed, and no other", async () => {
     site.init();
     const backupId = await prepare(16 << 20);
@@ -124,12 +142,16 @@ describe.runIf(canTrack())("a restore by the daemon", () => {
     const changed = await ask<Failure>("/v1/restores", { ...start, planId: first.planId });
     expect(changed).toMatchObject({ status: 409, document: { error: { code: "TARGET_BUSY" } } });
 
+    const events = await listen();
     const again = await plan(backupId, target);
     expect(await ended(await begin(again))).toMatchObject({
       ...{ state: "done", error: null, verified: true, bytesWritten: 13 << 20 },
       ...{ phase: "verifying", bytesDone: 16 << 20, bytesTotal: 16 << 20 },
     });
     shell(`cmp -n ${16 << 20} ${source} ${target}`);
+    const told = () => [...events().matchAll(/^event: restore\ndata: (.*)$/gm)].map(([, it]) => it);
+    await expect.poll(() => told().at(-1)).toContain('"state":"done"');
+    expect(told()[0]).toContain('"state":"running"');
     const used = { ...start, planId: again.planId };
     expect(await ask("/v1/restores", used)).toMatchObject({ status: 404 });
 

@@ -21,6 +21,7 @@ describe("the token", () => {
     expect(site.token).toMatch(/^[\w-]{43}$/);
     const opened = await site.send(`/open?token=${site.token}`);
     expect(opened).toMatchObject({ status: 303, headers: { location: "/" }, body: "" });
+    expect(opened.headers["clear-site-data"]).toBe('"storage"');
     expect(opened.headers["set-cookie"]).toEqual([
       expect.stringMatching(/^ibackup_session=[\w-]{43}; HttpOnly; SameSite=Strict; Path=\/$/),
     ]);
