@@ -175,6 +175,24 @@ describe("a request", () => {
   });
 });
 
+describe("an answer", () => {
+  test("that nobody waits for any more is no longer asked for", async () => {
+    const asked = Promise.withResolvers<void>();
+    const gone = Promise.withResolvers<Response>();
+    site.answer = async ({ signal }) => {
+      signal.addEventListener("abort", () => gone.resolve(Response.json({})));
+      asked.resolve();
+      return await gone.promise;
+    };
+    const socket = connect(site.ui.port, "127.0.0.1");
+    const head = `GET /v1/backups HTTP/1.1\r\nHost: ${site.host}\r\n`;
+    socket.write(`${head}Cookie: ${own.cookie}\r\n\r\n`);
+    await asked.promise;
+    socket.destroy();
+    await gone.promise;
+  }, 10_000);
+});
+
 describe("events", () => {
   test("come as they happen, and end for the daemon when the browser goes", async () => {
     const gone = Promise.withResolvers<void>();
@@ -201,7 +219,7 @@ describe("events", () => {
     await expect.poll(() => heard).toBe("data: first\n\ndata: second\n\n");
     answer.destroy();
     await gone.promise;
-  });
+  }, 10_000);
 });
 
 /** Nothing on this side mends the path. */
