@@ -27,6 +27,7 @@ const MAY_IMPORT = {
     "runtime",
   ],
   api: ["config", "core", "runtime"],
+  page: ["api", "core"],
   daemon: ["api", "job", "config", "trigger", "core", "runtime"],
   ui: ["api", "runtime"],
   cli: ["ui", "daemon", "api", "job", "config", "core"],
@@ -56,6 +57,13 @@ module.exports = {
       severity: "error",
       from: { path: "^src/core/" },
       to: { pathNot: ["^src/", "(^|node_modules/)zod(/|$)"] },
+    },
+    {
+      name: "page-knows-the-shapes-of-the-api",
+      comment: "Types only: the page runs in a browser, and takes no server with it.",
+      severity: "error",
+      from: { path: "^src/page/" },
+      to: { path: "^src/api/", dependencyTypesNot: ["type-only"] },
     },
     {
       name: "only-s3-knows-aws",

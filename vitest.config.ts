@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 /** Two at a time: no loop devices, BPF or servers, or in a guest's kernel. */
 const PARALLEL = [
   "test/guest/**/*.test.ts",
-  "test/{core,digests,frame,config,repo,trigger}/**/*.test.ts",
+  "test/{core,digests,frame,config,repo,page,trigger}/**/*.test.ts",
   "test/store/!(s3)*.test.ts",
   "test/*.test.ts",
 ];

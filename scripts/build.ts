@@ -18,6 +18,7 @@ import {
 import { endianness } from "node:os";
 import { chdir, execPath, exit } from "node:process";
 import { fileURLToPath } from "node:url";
+import { buildSync } from "esbuild";
 
 const OUTPUT = "dist/ibackup";
 const MAN_FOLDER = "dist/man/man8";
@@ -88,6 +89,20 @@ function compile(outputPath: string): void {
   );
 }
 
+/** One file of code and one of style, as the page's content security policy wants them. */
+function bundlePage(): void {
+  rmSync(PAGE_FOLDER, { recursive: true, force: true });
+  buildSync({
+    entryPoints: ["main.tsx", "page.css"].map((name) => ({ in: `src/page/${name}`, out: "page" })),
+    outdir: PAGE_FOLDER,
+    ...{ bundle: true, minify: true, format: "esm", target: "es2024", logLevel: "warning" },
+    ...{ jsx: "automatic", jsxImportSource: "preact", legalComments: "none" },
+  });
+  for (const name of PAGE_FILES.filter((file) => !/\.(js|css)$/.test(file))) {
+    cpSync(`src/page/${name}`, `${PAGE_FOLDER}/${name}`);
+  }
+}
+
 /** @throws When a name is not there exactly once: this is another runtime than the one we know. */
 function blankVariables(path: string): void {
   const bytes = readFileSync(path);
@@ -108,7 +123,7 @@ if (endianness() !== "LE")
 
 run(execPath, "scripts/gen_frame_h.ts", "--check");
 run("make", "--no-print-directory", "-C", "helper");
-for (const name of PAGE_FILES) cpSync(`src/page/${name}`, `${PAGE_FOLDER}/${name}`);
+bundlePage();
 rmSync(ENTRY_FOLDER, { recursive: true, force: true });
 const draft = `${ENTRY_FOLDER}/ibackup`;
 compile(draft);

@@ -21,6 +21,8 @@ const testFiles = globSync("test/support/*.c").sort();
 const cFiles = [...globSync("{bpf,helper}/*.{c,h}").sort(), ...testFiles];
 const helperFiles = globSync("helper/*.c").sort();
 const bpfFiles = globSync("bpf/*.bpf.c").sort();
+/** The page runs in browsers. */
+const denoSources = globSync("src/*", { exclude: ["src/page"] }).sort();
 const shellScripts = [
   "ceph",
   "guest",
@@ -43,7 +45,8 @@ const BPF_FLAGS = ["-target", "bpf", "-Ibpf", "-Ihelper/.output", "-idirafter"].
 
 const CHECKS: Check[] = [
   { name: "types", command: ["tsc", "-p", "."] },
-  { name: "deno", command: ["deno", "check", "--quiet", "src"] },
+  { name: "types of the page", command: ["tsc", "-p", "src/page"] },
+  { name: "deno", command: ["deno", "check", "--quiet", ...denoSources] },
   { name: "format and lint", command: ["biome", "ci", "--colors=off", "--error-on-warnings"] },
   { name: "arrows", command: ["depcruise", "--config", ".dependency-cruiser.cjs", "src"] },
   { name: "dead code", command: ["knip", "--no-progress"] },

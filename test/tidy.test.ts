@@ -19,7 +19,7 @@ import { EXIT_STATUS } from "../src/errors.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const SOURCES = globSync("{src,bpf,helper,scripts}/**", { cwd: ROOT, exclude: ["**/.output"] })
-  .filter((path) => /(\.(ts|c|h)|\/[a-z_]+)$/.test(path) && !path.includes("/.output/"))
+  .filter((path) => /(\.(tsx?|css|c|h)|\/[a-z_]+)$/.test(path) && !path.includes("/.output/"))
   .filter((path) => spawnSync("test", ["-f", join(ROOT, path)]).status === 0)
   .sort();
 
@@ -68,11 +68,13 @@ describe("source files", () => {
 
   test("are named for what they are about", () => {
     const vague = /(^|\/)(utils?|helpers?|common|misc|types|index)(\.ts|\/)/;
-    expect(globSync("src/**/*.ts", { cwd: ROOT }).filter((path) => vague.test(path))).toEqual([]);
+    expect(globSync("src/**/*.{ts,tsx}", { cwd: ROOT }).filter((path) => vague.test(path))).toEqual(
+      [],
+    );
   });
 
   test("have their test beside them only in test/", () => {
-    expect(globSync("src/**/*.test.ts", { cwd: ROOT })).toEqual([]);
+    expect(globSync("src/**/*.test.{ts,tsx}", { cwd: ROOT })).toEqual([]);
   });
 });
 
