@@ -26,6 +26,7 @@ const denoSources = globSync("src/*", { exclude: ["src/page"] }).sort();
 const shellScripts = [
   "ceph",
   "guest",
+  "guest_debian",
   "guest_kernel",
   "hook_coverage/in_guest",
   "quickstart",

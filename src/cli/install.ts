@@ -11,17 +11,18 @@ export function installCommand(run: Run) {
     summary: "have systemd track the disks from early at boot on, and take the backups",
     details: [
       "Writes and enables units for `disks` of the config file, and starts them: one that begins to track",
-      "before file systems are mounted, and a timer that takes a backup when [trigger] says that one is due,",
-      "or each hour without [trigger]. Run again, it changes only what differs. Units of these names that it",
-      "did not write are never touched. `uninstall` removes all. Without systemd it writes nothing, and",
-      "prints lines for /etc/crontab. ibackup must lie on the root file system: the others come later.",
+      "before file systems are mounted, and the daemon; or with --timer a timer that takes a backup when",
+      "[trigger] says that one is due, or each hour without [trigger]. Run again, it changes only what",
+      "differs. Units of these names that it did not write are never touched. `uninstall` removes all.",
+      "Without systemd it writes nothing, and prints lines for /etc/crontab. ibackup must lie on the root",
+      "file system: the others come later.",
     ].join("\n"),
     examples: ["ibackup install", "ibackup install --print", "ibackup install --root /mnt/image"],
     statuses: ["NOT_PERMITTED", "UNSUPPORTED", "IO"],
   })
     .option("--root <folder>", "of the system that is installed into", "/")
     .option("--program <path>", "where ibackup is in that system (default: where it is now)")
-    .option("--timer", "take backups by a timer, also where ibackup has a daemon")
+    .option("--timer", "take backups by a timer, in the place of the daemon")
     .option("--print", "print what would be written, and write nothing")
     .action(async ({ root, program, timer = false, print = false }, command) => {
       const tree = rootOf(command);

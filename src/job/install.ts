@@ -52,16 +52,26 @@ export function install(options: InstallOptions): Installed {
   if (print) return { ...result, files: [] };
   if (!hasSystemd(root)) throw noSystemd(root, crontab);
   for (const { name } of units) refuseForeign(join(root, UNIT_FOLDER, name));
+  const staying = new Set(units.map(({ name }) => name));
+  const going = ourUnits(root).filter((name) => !staying.has(name));
+  const isLive = root === "/" && isRunning();
+  if (isLive && going.length > 0) systemctl("stop", ...going);
   const files = writing(root, () => [
     ...units.flatMap((unit) => writeUnit(root, unit)),
-    ...removeUnits(root, new Set(units.map(({ name }) => name))),
+    ...removeUnits(root, staying),
   ]);
-  if (root === "/" && isRunning()) {
-    systemctl("daemon-reload");
-    const started = units.filter(({ wantedBy }) => wantedBy !== undefined);
-    systemctl("start", "--no-block", ...started.map(({ name }) => name));
-  }
+  if (isLive) startUnits(units, files);
   return { ...result, files };
+}
+
+/** What has changed is started anew. */
+function startUnits(units: readonly Unit[], files: readonly InstalledFile[]): void {
+  systemctl("daemon-reload");
+  const written = files.filter(({ change }) => change === "written").map(({ path }) => path);
+  for (const { name, wantedBy } of units) {
+    const isNew = written.some((path) => path.endsWith(`/${name}`));
+    if (wantedBy !== undefined) systemctl(isNew ? "restart" : "start", "--no-block", name);
+  }
 }
 
 /** @returns What was removed. @throws IbackupError IO, NOT_PERMITTED. */

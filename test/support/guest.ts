@@ -11,6 +11,8 @@ export interface GuestOptions {
   kernel?: "6.1" | "5.10";
   /** An image for the root file system, /dev/vda; made when it is missing. Default: in memory. */
   root?: string;
+  /** The first process, with `root`: it has to run `sh /run/main`. */
+  init?: string;
   /** Raw images: the next of /dev/vda, /dev/vdb, and so on. */
   disks?: (string | LoggedDisk)[];
   /** Kernel modules beside those that every guest loads. */
@@ -41,11 +43,12 @@ export function runGuest(machine: Machine, script: string, options: GuestOptions
 }
 
 function argumentsOf(options: GuestOptions): string[] {
-  const { kernel = "6.1", root, disks = [], modules = [], programs = [] } = options;
+  const { kernel = "6.1", root, init, disks = [], modules = [], programs = [] } = options;
   const { cutPowerLine, timeLimitSeconds = 240 } = options;
   return [
     ...["--kernel", kernel, "--time-limit", String(timeLimitSeconds)],
     ...(root === undefined ? [] : ["--root", root]),
+    ...(init === undefined ? [] : ["--init", init]),
     ...disks.flatMap((disk) =>
       typeof disk === "string"
         ? ["--disk", disk]
