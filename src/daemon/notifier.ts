@@ -1,20 +1,23 @@
 /** Tells people: by webhook, command and mail of alarms, and a watcher elsewhere of each backup. */
-import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { IbackupError, systemCodeOf } from "../errors.ts";
 import { runHookCommand } from "../job/hook_process.ts";
 import type { AlarmChange } from "./alarms.ts";
+import { formatLetter, oneLine } from "./letter.ts";
 import type { Service } from "./service.ts";
 
 const SENDMAIL = ["/usr/sbin/sendmail", "/usr/lib/sendmail"];
 
 export class Notifier {
   readonly #service: Service;
+  readonly #sendmail: readonly string[];
   readonly #underWay = new Set<Promise<void>>();
 
-  constructor(service: Service) {
+  /** @param sendmail Paths, of which the first that is there is used. */
+  constructor(service: Service, sendmail: readonly string[] = SENDMAIL) {
     this.#service = service;
+    this.#sendmail = sendmail;
   }
 
   /** Never fails, and is not waited for: a failure is an alarm of its own, which nobody is told of. */
@@ -28,12 +31,15 @@ export class Notifier {
       this.#attempt("webhook", (signal) => post(webhook, body, signal));
     }
     if (command !== undefined) {
-      const { event } = change;
-      this.#attempt("command", () => this.#run(command, { event, subject, text }));
+      const words = {
+        IBACKUP_EVENT: change.event,
+        IBACKUP_SUBJECT: subject,
+        IBACKUP_MESSAGE: text,
+      };
+      this.#attempt("command", () => this.#run(command, words));
     }
     if (mail !== undefined) {
-      const letter = `To: ${mail}\nSubject: ${subject}\nAuto-Submitted: auto-generated\n\n${text}`;
-      this.#attempt("mail", (signal) => send(letter, signal));
+      this.#attempt("mail", () => this.#send(formatLetter({ to: mail, subject, text })));
     }
   }
 
@@ -59,21 +65,20 @@ export class Notifier {
     void attempt.finally(() => this.#underWay.delete(attempt));
   }
 
-  async #run(
-    command: string,
-    { event, subject, text }: { event: string; subject: string; text: string },
-  ): Promise<void> {
+  async #run(command: string, words: Record<string, string>, input?: string): Promise<void> {
     const { fault } = await runHookCommand({
       command,
-      environment: {
-        ...this.#service.context.environment,
-        IBACKUP_EVENT: event,
-        IBACKUP_SUBJECT: subject,
-        IBACKUP_MESSAGE: text,
-      },
+      environment: { ...this.#service.context.environment, ...words },
       timeLimitMs: this.#service.settings.notify.timeLimitMs,
+      input,
     });
     if (fault !== undefined) throw new Undelivered(fault);
+  }
+
+  async #send(letter: string): Promise<void> {
+    const program = this.#sendmail.find((path) => existsSync(path));
+    if (program === undefined) throw new Undelivered(`there is no ${this.#sendmail[0]}`);
+    await this.#run('exec "$IBACKUP_SENDMAIL" -t -oi', { IBACKUP_SENDMAIL: program }, letter);
   }
 
   #words({ event, alarm }: AlarmChange): { subject: string; text: string } {
@@ -100,27 +105,6 @@ async function ask(url: string, request: RequestInit): Promise<void> {
   if (!answer.ok) throw new Undelivered(`it was answered with ${answer.status}`);
 }
 
-async function send(letter: string, signal: AbortSignal): Promise<void> {
-  const program = SENDMAIL.find((path) => existsSync(path));
-  if (program === undefined) throw new Undelivered(`there is no ${SENDMAIL[0]}`);
-  const child = spawn(program, ["-t", "-oi"], {
-    stdio: ["pipe", "ignore", "ignore"],
-    signal,
-    killSignal: "SIGKILL",
-  });
-  const ended = new Promise<void>((resolve, reject) => {
-    child.on("error", reject);
-    child.on("exit", (status, killer) => {
-      if (status === 0) resolve();
-      else reject(new Undelivered(`sendmail ended with ${killer ?? `status ${status}`}`));
-    });
-  });
-  // It may end without having read anything; how it ended says why.
-  child.stdin?.on("error", () => undefined);
-  child.stdin?.end(letter);
-  await ended;
-}
-
 function undelivered(way: string, error: unknown): IbackupError {
   return new IbackupError("IO", `Cannot tell of what has happened by ${way}`, {
     why: reasonOf(error),
@@ -134,8 +118,4 @@ function reasonOf(error: unknown): string {
     return "it took too long";
   }
   return systemCodeOf(error) ?? "it could not be reached";
-}
-
-function oneLine(text: string): string {
-  return text.replaceAll(/\p{Cc}/gu, " ").slice(0, 200);
 }

@@ -9,6 +9,8 @@ export interface HookCommand {
   command: string;
   environment: Readonly<Record<string, string | undefined>>;
   timeLimitMs: number;
+  /** For its standard input. */
+  input?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -31,14 +33,17 @@ const PIPES_WAIT_MS = 100;
  * for: a process that writes to what is frozen does not even die before it is thawed.
  */
 export async function runHookCommand(hook: HookCommand): Promise<HookEnd> {
-  const { command, environment, timeLimitMs, signal } = hook;
+  const { command, environment, timeLimitMs, input, signal } = hook;
   const child = spawn("/bin/sh", ["-c", command], {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     env: environment,
     // A process group of its own, so that all of it can be killed.
     detached: true,
   });
   const output = new Tail(child);
+  // It may end without having read anything; how it ended says why.
+  child.stdin?.on("error", () => undefined);
+  child.stdin?.end(input);
   const end = Promise.withResolvers<Omit<HookEnd, "output">>();
   const stop = (fault: string, isLate: boolean): void => end.resolve({ fault, isLate });
   const interrupt = (): void => stop("ibackup was interrupted", false);
@@ -104,6 +109,7 @@ class Tail {
   }
 
   close(): void {
+    this.#child.stdin?.destroy();
     this.#child.stdout?.destroy();
     this.#child.stderr?.destroy();
     this.#child.unref();

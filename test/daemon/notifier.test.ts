@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -51,9 +51,15 @@ function open(notify: string): { service: Service; notifier: Notifier } {
     clock: systemClock,
     log: { write: (level, message) => void log.push(`${level} ${message}`) },
   });
-  const notifier = new Notifier(service);
+  const notifier = new Notifier(service, [join(folder, "sendmail")]);
   service.onAlarm = (change) => notifier.tell(change);
   return { service, notifier };
+}
+
+/** What stands at sendmail's place. */
+function installSendmail(script: string): void {
+  const text = `#!/bin/sh\n${script.replaceAll("FOLDER", folder)}\n`;
+  writeFileSync(join(folder, "sendmail"), text, { mode: 0o755 });
 }
 
 const dead = new IbackupError("STORE_UNREACHABLE", "Cannot reach the store", {
@@ -87,6 +93,56 @@ describe("Notifier", () => {
     expect(told).toContain("why: it is dead\nfix: wait\n");
   });
 
+  test("gives sendmail a letter, and nothing in a name becomes a header", async () => {
+    installSendmail('echo "$@" >FOLDER/arguments; cat >FOLDER/letter');
+    const { service, notifier } = open('mail = "ops@example.org"');
+    const failure = new IbackupError("STORE_UNREACHABLE", 'Cannot read "a\r\nBcc: x@example.org"', {
+      why: "it is dead\u0007",
+      fix: "wait\n.\nuntil it is back",
+    });
+    service.alarms.raise("disk", "/dev/vda", failure);
+    await notifier.ended();
+    expect(readFileSync(join(folder, "arguments"), "utf8")).toBe("-t -oi\n");
+    const letter = readFileSync(join(folder, "letter"), "utf8");
+    const split = letter.indexOf("\n\n");
+    expect(letter.slice(0, split).split("\n")).toEqual([
+      "To: ops@example.org",
+      'Subject: ibackup alarm: web-1 /dev/vda: Cannot read "a  Bcc: x@example.org"',
+      "Auto-Submitted: auto-generated",
+      "MIME-Version: 1.0",
+      "Content-Type: text/plain; charset=utf-8",
+      "Content-Transfer-Encoding: 8bit",
+    ]);
+    expect(letter.slice(split)).toContain("why: it is dead \nfix: wait\n.\nuntil it is back\n");
+    expect(letter).not.toContain("\r");
+    expect(service.alarms.list.map(({ kind }) => kind)).toEqual(["disk"]);
+  });
+
+  test.each([
+    ["", "there is no FOLDER/sendmail"],
+    ["cat >/dev/null; echo secret >&2; exit 75", "it ended with status 75"],
+    ["exit 0", undefined],
+    ["sleep 60 & echo $! >FOLDER/child; wait", "it did not end within 1 s"],
+  ])("a sendmail that does `%s` is told of as %s", async (script, why) => {
+    if (script !== "") installSendmail(script);
+    const { service, notifier } = open('mail = "root"\ntime-limit = "1s"');
+    // More than a pipe holds.
+    const failure = new IbackupError("IO", "It failed", { why: "y".repeat(1 << 20), fix: "none" });
+    const startedMs = performance.now();
+    service.alarms.raise("store", null, failure);
+    await notifier.ended();
+    expect(performance.now() - startedMs).toBeLessThan(5_000);
+    const told = service.alarms.list.filter(({ kind }) => kind === "notify");
+    expect(told.map(({ failure: { why: it } }) => it)).toEqual(
+      why === undefined ? [] : [why.replace("FOLDER", folder)],
+    );
+    expect(JSON.stringify(told)).not.toContain("secret");
+    if (existsSync(join(folder, "child"))) {
+      const child = Number(readFileSync(join(folder, "child"), "utf8"));
+      await expect.poll(() => isAlive(child)).toBe(false);
+    }
+  });
+
   test("asks for the heartbeat's address", async () => {
     const { notifier } = open('heartbeat = "SERVER/beat"');
     notifier.beat();
@@ -110,3 +166,12 @@ describe("Notifier", () => {
     expect(JSON.stringify([log, service.alarms.list])).not.toContain("secret");
   });
 });
+
+/** A process that has ended and was not waited for is not alive. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
