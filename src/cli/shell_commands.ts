@@ -192,7 +192,10 @@ function takeScope(given: readonly string[]): { words: string[]; options: string
   for (let index = 0; index < given.length; index++) {
     const word = given[index] ?? "";
     const [, name, value] = SCOPE.exec(word) ?? [];
-    if (name === undefined) words.push(word.replace(/^--(?=\w)/, "@"));
+    // As on the command line: in the shell the target stands for itself.
+    const target = /^--target(?:=(.*))?$/.exec(word);
+    if (target) words.push(...target.slice(1).filter((it) => it !== undefined));
+    else if (name === undefined) words.push(word.replace(/^--(?=\w)/, "@"));
     else if (value !== undefined) options.push(name, value);
     else options.push(name, given[++index] ?? "");
   }

@@ -31,12 +31,16 @@ export async function checkStore(
   }
 }
 
-function checkAccess(url: string, { readable, writable, problems }: StoreProbe): Finding {
+function checkAccess(url: string, probe: StoreProbe): Finding {
+  const { isMissing, readable, writable, problems } = probe;
+  if (isMissing) return warn("store", `there is no folder ${url} yet`, MISSING_FIX);
   if (readable && writable) return ok("store", `${url} can be read and written`);
   const lacks = [readable ? [] : ["read"], writable ? [] : ["written"]].flat().join(" or ");
   const found = [`${url} cannot be ${lacks}.`, ...problems].join(" ");
   return fail("store", found, "check the URL, the credentials and what they may do");
 }
+
+const MISSING_FIX = "mount what it lies on; or, when it is to be new, let `ibackup init` make it";
 
 const FENCE = {
   condition: "keep two writers apart",
@@ -77,7 +81,7 @@ async function checkRepository(context: JobContext): Promise<Finding> {
     return ok("repository", `${repository.id} in ${repository.store.url}`);
   } catch (error) {
     if (error instanceof IbackupError && error.code === "REPOSITORY_MISSING") {
-      return warn("repository", "there is none yet", "`ibackup init --no-encryption`");
+      return warn("repository", "there is none yet", "make it: `ibackup init --help`");
     }
     return failureOf("repository", error);
   }

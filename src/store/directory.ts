@@ -139,7 +139,9 @@ export class DirectoryStore implements Store {
   async probe(): Promise<StoreProbe> {
     try {
       const root = await this.#root.find();
-      if (root === undefined) return failedProbe(`There is no folder ${this.url} yet.`);
+      if (root === undefined) {
+        return { ...failedProbe(`There is no folder ${this.url} yet.`), isMissing: true };
+      }
     } catch (error) {
       return failedProbe(sentenceOf(directoryError(`Cannot use "${this.url}"`, error)));
     }

@@ -124,6 +124,8 @@ export interface LockedObject {
 }
 
 export interface StoreProbe {
+  /** A folder that is not there yet: writing makes it. */
+  isMissing?: true;
   readable: boolean;
   writable: boolean;
   /** "ignored": the store says yes and overwrites, as some do in versioned buckets. */

@@ -87,6 +87,17 @@ describe("doctor", () => {
     expect(ended.status).toBe(0);
   });
 
+  test("warns where there is no folder yet, and makes none", () => {
+    const folder = machine.path("new");
+    const ended = doctor("--json", "--repo", `file://${folder}`);
+    expect(findingsOf(ended)["store"]).toMatchObject({
+      verdict: "warn",
+      found: `there is no folder file://${folder} yet`,
+    });
+    expect(ended.status).toBe(0);
+    expect(existsSync(folder)).toBe(false);
+  });
+
   test("fails for a disk that was named and is none", () => {
     const ended = doctor("/dev/null", "--json");
     expect(findingsOf(ended)["disk /dev/null"]?.verdict).toBe("fail");

@@ -67,7 +67,9 @@ describe("`ibackup shell`", () => {
       expect(await shell.answer(PROMPT, "show nonsense")).toMatch(/vda +base/);
       expect(await shell.answer(PROMPT, "nonsense")).toContain("BACKUP_UNKNOWN");
       const target = machine.path(`restored ${terminal}`);
-      expect(await shell.answer(PROMPT, `plan latest "${target}"`)).toContain("Invalid Command");
+      expect(await shell.answer(PROMPT, `plan latest --target "${target}"`)).toContain(
+        "Invalid Command",
+      );
       expect(await shell.answer(PROMPT, `restore latest "${target}" --verify`)).toContain(
         "Would restore",
       );
