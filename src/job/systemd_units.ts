@@ -81,6 +81,8 @@ JobTimeoutSec=30s
 [Service]
 Type=oneshot
 RemainAfterExit=yes
+# /var may be mounted later: nothing that lasts is written there.
+Environment=IBACKUP_EARLY=1
 ExecStart=${commandLine(options, "track start")}
 TimeoutStartSec=30s
 RestrictAddressFamilies=AF_UNIX
@@ -95,7 +97,8 @@ ${AFTER_BOOT}
 [Service]
 Type=notify
 ExecStart=${commandLine(options, "daemon")}
-ExecReload=/bin/kill -HUP $MAINPID
+# By the shell: a small system has no /bin/kill.
+ExecReload=/bin/sh -c 'kill -HUP "$MAINPID"'
 Restart=on-failure
 RestartSec=10s
 WatchdogSec=120s

@@ -9,6 +9,7 @@ import { constants } from "node:fs";
 import { access, readFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
+import { env } from "node:process";
 import { fileURLToPath } from "node:url";
 import { IbackupError, messageOf } from "../errors.ts";
 import { installExecutable } from "./install_executable.ts";
@@ -39,8 +40,12 @@ export async function helperExecutable(): Promise<string> {
   return await installExecutable("ibackup-helper", await readFile(embeddedPath), helperFolders());
 }
 
-/** /run is not among them: Debian mounts it noexec. */
+/**
+ * /run is not among them: Debian mounts it noexec. Early at boot there is none: another file system
+ * may still be mounted over /var, and what was written would lie below it for good.
+ */
 function helperFolders(): string[] {
+  if (env["IBACKUP_EARLY"] === "1") return [];
   const { uid, homedir } = userInfo();
   return [...(uid === 0 ? ["/var/lib/ibackup"] : []), join(homedir, ".cache", "ibackup")];
 }

@@ -27,7 +27,7 @@ let temporaryFolder: string | undefined;
  * `folders` that is safe and not mounted noexec; else in a private temporary folder.
  *
  * @param name Begins the file's name.
- * @param folders Absolute. Made when they do not exist.
+ * @param folders Absolute, or none at all. Made when they do not exist.
  * @returns The file's path. Its owner, mode and content have been checked just now.
  * @throws IbackupError TRACKER when no folder will do, with the reason for each.
  */
@@ -58,7 +58,10 @@ export async function installExecutable(
   }
   throw new IbackupError("TRACKER", `Cannot install the executable "${name}"`, {
     why: refusals.join("; "),
-    fix: `make "${folders[0]}" a folder of yours with mode 0700, not mounted noexec`,
+    fix:
+      folders.length > 0
+        ? `make "${folders[0]}" a folder of yours with mode 0700, not mounted noexec`
+        : `mount "${TEMPORARY_PARENTS.at(-1)}" writable, and not noexec`,
   });
 }
 

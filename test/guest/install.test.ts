@@ -41,12 +41,12 @@ const CONFIG = `repo = "file:///srv/backup"
 vm = "guest"
 disks = ["${DATA}"]
 [trigger]
-every = "1ms"
+every = "1h"
 `;
 
 const FUNCTIONS = `
 shown() { systemctl show --value -p "$1" "$2"; }
-# Milliseconds since the boot, as JSON, at which tracking was on and the writer began.
+# Microseconds since the boot, as JSON, at which tracking was on and the writer began.
 moments() {
   tracked=$(shown ActiveEnterTimestampMonotonic ibackup-track.service)
   wrote=$(shown ExecMainStartTimestampMonotonic writer.service)
@@ -55,7 +55,7 @@ moments() {
 }
 # Sectors, written and discarded, that the kernel has seen end on the data disk since the boot.
 counted() { awk '{ print $7 + $14 }' /sys/block/vdb/stat; }
-# The tracking, at a moment at which nothing was written meanwhile.
+# The tracking, and what the kernel counted, at a moment at which nothing was written meanwhile.
 at_rest() {
   until [ "\${before:-}" = "$(counted)" ]; do
     before=$(counted)
@@ -63,39 +63,58 @@ at_rest() {
   done
 }
 lines() { printf '['; separator=; while read -r line; do printf '%s"%s"' "$separator" "$line"; separator=,; done; echo ']'; }
+# All files, also those of the root that the mounted /var hides.
+everything() {
+  mount --bind / /mnt
+  { find /mnt /var /sys/fs/bpf /run/ibackup /dev/shm -xdev 2>/dev/null || true; } |
+    grep -vE '^/mnt/srv/|^/var/log/|/var/lib/systemd|/var/tmp|^/mnt/tmp/|^/var/lib/private' | sort
+  umount /mnt
+}
 `;
 
 const FIRST_BOOT = `${FUNCTIONS}
+everything >/srv/before
 ibackup init --no-encryption >&2
 ibackup install --timer
 result again ibackup install --timer --json
 result active sh -c 'systemctl is-active ibackup-track.service ibackup-flush.timer | tr "\\n" " " | sed "s/.*/\\"&\\"/"'
 systemctl start ibackup-flush.service
 result list ibackup list --json
+ibackup install
+systemctl start ibackup.service
+{ systemd-analyze verify --man=no /etc/systemd/system/ibackup*.service 2>&1 || true; } | { grep ibackup || true; } >/run/faults
+result faults lines </run/faults
+result inTimersPlace sh -c 'ls /etc/systemd/system | grep -c "^ibackup-flush" || true'
 `;
 
 const SECOND_BOOT = `${FUNCTIONS}
 sync /data
 at_rest
 result status cat /run/status.json
-result counted counted
+result counted echo "$before"
 result times moments
-systemctl stop ibackup-flush.timer
-systemctl start ibackup-flush.service
-dd if=/dev/urandom of=/data/second bs=64k count=4 conv=fsync 2>/dev/null
-systemctl start ibackup-flush.service
-result last ibackup show latest --json
-result failed sh -c 'systemctl list-units --failed --plain --no-legend | grep -c ibackup || true'
-ibackup install
 systemctl start ibackup.service
-result daemon sh -c 'systemctl is-active ibackup.service | sed "s/.*/\\"&\\"/"'
-result inTimersPlace sh -c 'ls /etc/systemd/system | grep -c "^ibackup-flush" || true'
+systemctl reload ibackup.service
+for property in ActiveState NotifyAccess WatchdogUSec NRestarts; do shown $property ibackup.service; done >/run/daemon
+result daemon lines </run/daemon
+result bridged ibackup flush --json
+dd if=/dev/urandom of=/data/second bs=64k count=4 conv=fsync 2>/dev/null
+result trusted ibackup flush --json
+umount /data
+result last ibackup flush --consistency quiet --json
+ibackup restore latest --target /srv/restored.img
+result same sh -c 'cmp /dev/vdb /srv/restored.img && echo true'
+result failed sh -c 'systemctl list-units --failed --plain --no-legend | grep -c ibackup || true'
+for unit in ibackup-track ibackup; do
+  systemd-analyze security --no-pager $unit.service | tail -n1
+done | tr -cd '[:print:]\\n' >/run/security
+result security lines </run/security
 ibackup uninstall --purge
-left() {
-  find /etc/systemd /run/systemd/system /sys/fs/bpf /run /var/lib /var/cache -name '*ibackup*' | lines
-}
-result left left
+everything >/run/after
+{ comm -3 /srv/before /run/after || true; } | tr -d '\\t' >/run/differences
+result left lines </run/differences
 result units sh -c 'systemctl list-units --all --plain --no-legend "ibackup*" | wc -l'
+result processes sh -c 'cat /proc/[0-9]*/comm 2>/dev/null | grep -c ^ibackup || true'
 `;
 
 interface Results {
@@ -106,6 +125,7 @@ describe.runIf(isLong)("`ibackup install` in a guest with systemd", () => {
   const machine = new Machine();
   const root = machine.path("debian.img");
   let data: string;
+  let variable: string;
   let first: Results;
   let second: Results;
 
@@ -121,13 +141,18 @@ describe.runIf(isLong)("`ibackup install` in a guest with systemd", () => {
   function makeRoot(): void {
     const debian = run(join(import.meta.dirname, "../../scripts/guest_debian")).trim();
     run("mkfs.ext4", "-q", "-d", debian, root, "1G");
+    variable = guestDisk(machine, "var", 256 * MiB);
+    run("mkfs.ext4", "-q", "-d", join(debian, "var"), variable);
     const folder = machine.mount(machine.attach(root));
     const write = (path: string, text: string) => writeFileSync(join(folder, path), text);
     copyFileSync(PROGRAM, join(folder, "usr/local/bin/ibackup"));
     mkdirSync(join(folder, "data"));
     mkdirSync(join(folder, "etc/ibackup"));
     write("etc/ibackup/config.toml", CONFIG);
-    write("etc/fstab", "/dev/vda / ext4 defaults 0 1\n/dev/vdb /data ext4 defaults 0 2\n");
+    write(
+      "etc/fstab",
+      "/dev/vda / ext4 defaults 0 1\n/dev/vdb /data ext4 defaults 0 2\n/dev/vdc /var ext4 defaults 0 2\n",
+    );
     const wanted = { guest: "graphical.target", writer: "multi-user.target" };
     for (const [name, target] of Object.entries(wanted)) {
       const unit = `etc/systemd/system/${name}.service`;
@@ -139,9 +164,9 @@ describe.runIf(isLong)("`ibackup install` in a guest with systemd", () => {
   }
 
   function boot(script: string): Results {
-    const options = { root, init: "/sbin/init", disks: [data], timeLimitSeconds: 500 };
+    const options = { root, init: "/sbin/init", disks: [data, variable], timeLimitSeconds: 500 };
     const { status, stdout, stderr } = runGuest(machine, script, options);
-    expect(status, stdout + stderr).toBe(0);
+    if (status !== 0) throw new Error(`${stdout}\n${stderr}`);
     return resultsOf(stdout);
   }
 
@@ -150,6 +175,12 @@ describe.runIf(isLong)("`ibackup install` in a guest with systemd", () => {
     expect(new Set(files.map(({ change }) => change))).toEqual(new Set(["unchanged"]));
     expect(first.get("active")).toBe("active active ");
     expect(first.get("list")).toMatchObject({ backups: [{ consistency: "frozen", type: "base" }] });
+    expect(first.get("faults")).toEqual([]);
+  });
+
+  test("has the daemon in the timer's place where it is asked for, watched by systemd", () => {
+    expect(first.get("inTimersPlace")).toBe(0);
+    expect(second.get("daemon")).toEqual(["active", "main", "2min", "0"]);
   });
 
   test("tracks after a reboot before the disk is written to", () => {
@@ -164,20 +195,23 @@ describe.runIf(isLong)("`ibackup install` in a guest with systemd", () => {
     expect(sectorsCompleted).toBe(second.get("counted"));
   });
 
-  test("goes on with incrementals that trust what was tracked", () => {
-    expect(second.get("last")).toMatchObject({
-      manifest: { type: "incremental", gapCheck: "trusted", consistency: "frozen" },
-    });
+  test("goes on with incrementals that trust what was tracked, and restores the disk as it is", () => {
+    const compared = { type: "incremental", gapCheck: { verdict: "compared" } };
+    const trusted = { type: "incremental", gapCheck: { verdict: "trusted" } };
+    expect(second.get("bridged")).toMatchObject(compared);
+    expect(second.get("trusted")).toMatchObject({ ...trusted, consistency: "frozen" });
+    expect(second.get("last")).toMatchObject(trusted);
+    expect(second.get("same")).toBe(true);
     expect(second.get("failed")).toBe(0);
   });
 
-  test("has the daemon in the timer's place where it is asked for", () => {
-    expect(second.get("daemon")).toBe("active");
-    expect(second.get("inTimersPlace")).toBe(0);
-  });
-
-  test("leaves nothing after uninstall --purge", () => {
+  test("leaves nothing after uninstall --purge, below a /var of its own neither", () => {
+    const levels = (second.get("security") as string[]).map(
+      (line) => / (\d+\.\d) /.exec(line)?.[1],
+    );
+    expect(levels.map(Number).every((level) => level < 6)).toBe(true);
     expect(second.get("left")).toEqual([]);
     expect(second.get("units")).toBe(0);
+    expect(second.get("processes")).toBe(0);
   });
 });
