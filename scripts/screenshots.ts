@@ -18,7 +18,7 @@ const SIZES = [
   { width: 3840, height: 1600 },
 ];
 
-const place = new PageSite();
+const place = new PageSite(256 << 20);
 
 async function shoot(page: Page, name: string): Promise<void> {
   for (const size of SIZES) {
@@ -31,7 +31,7 @@ async function shoot(page: Page, name: string): Promise<void> {
 async function takeAll(page: Page): Promise<void> {
   await page.getByText("next in").first().waitFor();
   await shoot(page, "idle");
-  place.write("first", 9);
+  place.write("first", 100);
   place.write("second", 3);
   await page.locator("svg.map:not([data-changed-cells='0'])").waitFor();
   await page.getByText("new blocks/s").waitFor();
@@ -39,9 +39,10 @@ async function takeAll(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Back up", exact: true }).click();
   await page.getByRole("radio", { name: /^Base/ }).check();
   await page.getByRole("button", { name: "Start backup" }).click();
-  await page.getByRole("progressbar").and(page.locator("[aria-valuenow]")).waitFor();
+  await page.getByText(/ left$/).waitFor();
   await shoot(page, "progress");
   await page.getByText(/Backup of .* taken/).waitFor();
+  await page.getByText(/^[0-9.]+ (KiB|B) changed/).waitFor();
   await shoot(page, "history");
 
   await page.getByRole("button", { name: "Restore", exact: true }).click();
@@ -66,7 +67,7 @@ try {
   await place.startDaemon();
   for (let i = 0; i < 3; i++) {
     place.write(`earlier-${i}`, 2 + i * 2);
-    place.site.must("flush", place.source, "--vm", "web-1");
+    place.site.must("flush", "--config", place.config);
   }
   await takeAll(await place.open(await place.startUi()));
   const pictures = globSync(`${FOLDER}/*.png`);

@@ -23,7 +23,9 @@ function coarse(durationMs: number): string {
 
 /** @param leftMs Undefined: nobody knows yet. */
 export function formatLeft(leftMs: number | undefined): string {
-  return leftMs === undefined ? "" : `about ${formatDuration(Math.max(1000, leftMs))} left`;
+  return leftMs === undefined
+    ? ""
+    : `about ${formatDuration(Math.ceil(leftMs / 1000) * 1000)} left`;
 }
 
 /** `2026-11-23T14:05:06.789Z` -> `2026-11-23 14:05:06Z`, as `ibackup list` writes it. */

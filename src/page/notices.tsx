@@ -4,14 +4,15 @@ import type { RestoreDocument } from "../api/restore_schemas.ts";
 import type { FlushDocument } from "../api/schemas.ts";
 import { formatBytes, formatDuration } from "../core/units.ts";
 import { FailureBox, Progress } from "./facts.tsx";
-import { formatWhen } from "./format.ts";
+import { formatTime } from "./format.ts";
 import { type PageState, stepOf } from "./state.ts";
 
 /** How long the page tells that a backup was taken. */
 const TOLD_MS = 60_000;
 
+/** No words in it change by themselves: a screen reader would say all of it again. */
 export function Alarms({ state }: { state: PageState }): JSX.Element {
-  const { connection, nowMs, status } = state;
+  const { connection, status } = state;
   const alarms = status?.alarms ?? [];
   return (
     <div class="alarms" role="alert">
@@ -19,7 +20,7 @@ export function Alarms({ state }: { state: PageState }): JSX.Element {
         <div class="failure">
           <strong>Connection lost</strong>
           <span>
-            What is shown is {formatDuration(Math.max(1_000, nowMs - connection.sinceMs))} old.
+            What is shown is as of {formatTime(new Date(connection.sinceMs).toISOString())}.
             Tracking and backups go on without this page, if the daemon runs.
           </span>
           <span class="fix">
@@ -34,7 +35,7 @@ export function Alarms({ state }: { state: PageState }): JSX.Element {
             {device !== null && !failure.what.includes(device) && ` (${device})`}
           </strong>
           <span>
-            {failure.why} · since {formatWhen(Date.parse(since), nowMs)}
+            {failure.why} · since {formatTime(since)}
           </span>
           <span class="fix">{failure.fix}</span>
         </div>
@@ -43,25 +44,27 @@ export function Alarms({ state }: { state: PageState }): JSX.Element {
   );
 }
 
-export function UnderWay({ state }: { state: PageState }): JSX.Element | null {
+export function UnderWay({ state }: { state: PageState }): JSX.Element {
   const { flushes, endedFlushes, restores, nowMs } = state;
   const running = restores.filter((restore) => restore.state === "running");
   const told = endedFlushes.filter(
     ({ endedAt, result, failure }) =>
       (failure !== null || result !== null) && nowMs - Date.parse(endedAt ?? "") < TOLD_MS,
   );
-  if (flushes.length + running.length + told.length === 0) return null;
+  const isEmpty = flushes.length + running.length + told.length === 0;
   return (
-    <section class="jobs card" aria-label="Under way" aria-live="polite">
+    <section class={isEmpty ? "jobs" : "jobs card"} aria-label="Under way">
       {flushes.map((flush) => (
         <FlushJob key={flush.id} {...{ flush, state }} />
       ))}
       {running.map((restore) => (
         <RestoreJob key={restore.id} {...{ restore, state }} />
       ))}
-      {told.map((flush) => (
-        <EndedFlush key={flush.id} flush={flush} />
-      ))}
+      <div class="told" role="status">
+        {told.map((flush) => (
+          <EndedFlush key={flush.id} flush={flush} />
+        ))}
+      </div>
     </section>
   );
 }

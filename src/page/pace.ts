@@ -15,7 +15,7 @@ export interface Step {
 }
 
 /** Before, a guess would jump about. */
-const SURE_MS = 1_000;
+const SURE_MS = 3_000;
 
 /** @param before Of the same job. */
 export function paceOf(before: Pace | undefined, step: Step, nowMs: number): Pace {

@@ -50,7 +50,9 @@ export function RestoreDialog({ state, backupId, onClose }: RestoreDialogProps):
       setStep("run");
     });
   const restore = state.restores.find(({ id }) => id === started?.id) ?? started;
-  const isBusy = isAsking || restore?.state === "running";
+  // Cut off, nobody can tell when it ends: it may be closed then.
+  const isRunning = restore?.state === "running" && state.connection.kind === "open";
+  const isBusy = isAsking || isRunning;
   const buttons = { isAsking, onBack: () => setStep(step === "plan" ? "target" : "wanted") };
   return (
     <Dialog title={TITLES[step]} step={step} isBusy={isBusy} onClose={onClose}>

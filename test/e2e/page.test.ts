@@ -171,6 +171,23 @@ describe.runIf(canTrack())("the page", () => {
     const { count, nameless } = await namelessControls(page);
     expect({ nameless, isWhole: count >= 10 }).toEqual({ nameless: [], isWhole: true });
 
+    // Hidden, it listens to nothing; seen again, it does.
+    const setHidden = async (isHidden: boolean): Promise<void> =>
+      await page.evaluate((value) => {
+        Object.defineProperty(document, "hidden", { value, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, isHidden);
+    const isOfEvents = (asked: { url(): string }): boolean => asked.url().endsWith("/v1/events");
+    const hungUp = page.waitForEvent("requestfailed", isOfEvents);
+    await setHidden(true);
+    await hungUp;
+    place.write("unseen", 8);
+    const listened = page.waitForRequest(isOfEvents);
+    await setHidden(false);
+    await listened;
+    await expect.poll(() => changedCells(page), SOON).toBeGreaterThan(100);
+    expect(place.complaints).toEqual([]);
+
     await place.stopDaemon();
     await page.getByRole("alert").getByText("Connection lost").waitFor();
     await place.startDaemon();

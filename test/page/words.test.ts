@@ -48,13 +48,15 @@ describe("figures", () => {
     const step = (label: string, doneBytes: number) => ({ label, doneBytes, totalBytes: 1_000 });
     const pace = paceOf(undefined, step("reading", 100), 0);
     expect(leftMs(pace, step("reading", 100), 5_000)).toBeUndefined();
-    expect(leftMs(pace, step("reading", 300), 500)).toBeUndefined();
-    expect(leftMs(pace, step("reading", 300), 2_000)).toBe(7_000);
+    expect(leftMs(pace, step("reading", 300), 2_900)).toBeUndefined();
+    expect(leftMs(pace, step("reading", 300), 4_000)).toBe(14_000);
     expect(paceOf(pace, step("reading", 300), 2_000)).toBe(pace);
     expect(paceOf(pace, step("verifying", 300), 2_000)).toMatchObject({ sinceMs: 2_000 });
     expect(leftMs(pace, { ...step("reading", 300), totalBytes: 0 }, 2_000)).toBeUndefined();
     expect(formatLeft(undefined)).toBe("");
-    expect(formatLeft(7_000)).toBe("about 7 s left");
+    expect([7_000, 6_320, 1, 70_000].map(formatLeft)).toEqual([
+      ...["about 7 s left", "about 7 s left", "about 1 s left", "about 1 min 10 s left"],
+    ]);
   });
 });
 

@@ -9,7 +9,6 @@ import { startIbackup } from "./program.ts";
 import { Site } from "./site.ts";
 
 const CHROMIUM = "/usr/bin/chromium";
-const DISK_BYTES = 64 << 20;
 
 export interface Look {
   width?: number;
@@ -29,11 +28,11 @@ export class PageSite {
   #browser: Browser | undefined;
   #daemon: ChildProcess | undefined;
 
-  constructor() {
+  constructor(diskBytes = 64 << 20) {
     const { machine } = this.site;
     this.site.init();
-    this.source = machine.loopDisk("source", DISK_BYTES);
-    this.target = machine.loopDisk("target", DISK_BYTES);
+    this.source = machine.loopDisk("source", diskBytes);
+    this.target = machine.loopDisk("target", diskBytes);
     // What mkfs leaves for later would be written while a test looks at the map.
     const whole = ["-E", "lazy_itable_init=0,lazy_journal_init=0"];
     run("mkfs.ext4", "-q", ...whole, "-L", "data", this.source);
@@ -41,7 +40,7 @@ export class PageSite {
     this.folder = machine.mount(this.source);
   }
 
-  get #config(): string {
+  get config(): string {
     return this.site.machine.path("config.toml");
   }
 
@@ -49,10 +48,10 @@ export class PageSite {
   async startDaemon(): Promise<void> {
     const upload = '[store]\nupload-limit = "8MiB/s"\n';
     const trigger = '[trigger]\nany = [{ every = "6h" }, { blocks = 100000 }]\n';
-    writeFileSync(this.#config, `vm = "web-1"\ndisks = ["${this.source}"]\n${upload}${trigger}`, {
+    writeFileSync(this.config, `vm = "web-1"\ndisks = ["${this.source}"]\n${upload}${trigger}`, {
       mode: 0o600,
     });
-    this.#daemon = this.#start("daemon", "--config", this.#config);
+    this.#daemon = this.#start("daemon", "--config", this.config);
     const { runtimeFolder } = this.site.machine;
     for (;;) {
       if (this.#daemon.exitCode !== null) throw new Error("the daemon has ended");
