@@ -9,7 +9,6 @@ import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { guestDisk, resultsOf, runGuest } from "../support/guest.ts";
-import { isLong } from "../support/long.ts";
 import { Machine, run } from "../support/machine.ts";
 import { PROGRAM } from "../support/program.ts";
 import type { TrackingReport } from "../support/site.ts";
@@ -121,7 +120,7 @@ interface Results {
   get(name: string): unknown;
 }
 
-describe.runIf(isLong)("`ibackup install` in a guest with systemd", () => {
+describe("`ibackup install` in a guest with systemd", () => {
   const machine = new Machine();
   const root = machine.path("debian.img");
   let data: string;
