@@ -8,7 +8,7 @@ import { findDifferences } from "./compare_content.ts";
 import type { JobContext } from "./context.ts";
 import { noteInto, prepareRestore } from "./restore_prepare.ts";
 import { streamBackup } from "./restore_stream.ts";
-import { openRestoreTarget } from "./restore_target.ts";
+import { openRestoreTarget, refuseTarget } from "./restore_target.ts";
 import type { Applied, RestoreOptions, RestoreTask } from "./restore_task.ts";
 import { applyPieces } from "./restore_write.ts";
 
@@ -42,7 +42,7 @@ export async function restoreBackup(
   const restore = await prepareRestore(context, options);
   const { manifest, chain, plan, damaged } = restore;
   try {
-    const done = options.dryRun ? NOTHING_DONE : await run(restore);
+    const done = await (options.dryRun ? refuse(restore) : run(restore));
     return {
       backupId: manifest.backupId,
       target: options.target,
@@ -62,6 +62,12 @@ export async function restoreBackup(
 
 type Done = Applied & { verified: boolean | null };
 const NOTHING_DONE: Done = { bytesWritten: 0, bytesZeroed: 0, verified: null };
+
+/** A plan that could not be carried out is none. */
+async function refuse(restore: RestoreTask): Promise<Done> {
+  if (restore.options.target !== "-") await refuseTarget(restore);
+  return NOTHING_DONE;
+}
 
 async function run(restore: RestoreTask): Promise<Done> {
   const { context, options, manifest } = restore;

@@ -43,10 +43,12 @@ describe("restore", () => {
     const { backupId } = await flushDevice(context, { ...asked, device: partition, vmId: "vm" });
     const options = { ...OFF, backup: chosen(backupId) };
     for (const target of [disk, partition]) {
-      await expect(restoreBackup(context, { ...options, target })).rejects.toMatchObject({
-        code: "TARGET_BUSY",
-        why: "it is the disk that the backup was taken of, and all on it would be overwritten",
-      });
+      for (const dryRun of [false, true]) {
+        await expect(restoreBackup(context, { ...options, target, dryRun })).rejects.toMatchObject({
+          code: "TARGET_BUSY",
+          why: "it is the disk that the backup was taken of, and all on it would be overwritten",
+        });
+      }
     }
   });
 
