@@ -14,6 +14,8 @@ import type {
 import { failureOf, get } from "./api_client.ts";
 import { initialState, type PageEvent, type PageState, reduce } from "./state.ts";
 
+type HeardBlocks = (PageEvent & { kind: "blocks" })["blocks"][number][];
+
 const TICK_MS = 1_000;
 const RETRY_MS = [500, 1_000, 2_000, 5_000];
 /** More than these are not gathered: the maps are asked for anew. */
@@ -29,6 +31,8 @@ export class Live {
   #failures = 0;
   /** By device: the newest backup for which the map was asked for. */
   readonly #mapped = new Map<string, string>();
+  /** By device: the blocks that turned dirty since its map was asked for. */
+  readonly #heardSince = new Map<string, HeardBlocks>();
 
   constructor(onChange: (state: PageState) => void) {
     this.#onChange = onChange;
@@ -74,9 +78,10 @@ export class Live {
     listen<StatusDocument>("status", (status) => this.#hearStatus(status));
     listen<FlushDocument>("flush", (flush) => this.#hearFlush(flush));
     listen<RestoreDocument>("restore", (restore) => this.#take({ kind: "restore", restore }));
-    listen<(PageEvent & { kind: "blocks" })["blocks"]>("blocks", (blocks) =>
-      this.#take({ kind: "blocks", blocks }),
-    );
+    listen<HeardBlocks>("blocks", (blocks) => {
+      for (const heard of this.#heardSince.values()) heard.push(...blocks);
+      this.#take({ kind: "blocks", blocks });
+    });
   }
 
   #connected(): void {
@@ -113,10 +118,21 @@ export class Live {
 
   #readMap(device: string): void {
     const path = `/v1/activity?device=${encodeURIComponent(device)}`;
+    const heard: HeardBlocks = [];
+    this.#heardSince.set(device, heard);
+    const forget = (): void => {
+      if (this.#heardSince.get(device) === heard) this.#heardSince.delete(device);
+    };
     get<ActivityDocument>(path).then(
-      (activity) => this.#take({ kind: "activity", activity }),
+      (activity) => {
+        forget();
+        this.#take({ kind: "activity", activity });
+        // What came on the other way meanwhile may not be in it: rather counted twice than not at all.
+        const blocks = heard.filter((one) => one.device === device);
+        if (blocks.length > 0) this.#take({ kind: "blocks", blocks });
+      },
       // Not tracked any more: the next status says so.
-      () => undefined,
+      forget,
     );
   }
 

@@ -151,8 +151,8 @@ describe.runIf(canTrack())("the page", () => {
       expect(isInside).toBe(true);
     }
     await page.keyboard.press("Escape");
-    expect(await page.getByRole("dialog").count()).toBe(0);
-    expect(await focused()).toBe("Back up");
+    await expect.poll(() => page.getByRole("dialog").count(), SOON).toBe(0);
+    await expect.poll(focused, SOON).toBe("Back up");
     await page.keyboard.press("Enter");
     await tabTo("Start backup");
     await page.keyboard.press("Enter");
@@ -165,7 +165,7 @@ describe.runIf(canTrack())("the page", () => {
       const station = stations.nth(i);
       await station.focus();
       await page.keyboard.press("Enter");
-      expect(await station.getAttribute("aria-expanded")).toBe("true");
+      await expect.poll(() => station.getAttribute("aria-expanded"), SOON).toBe("true");
       expect(await page.locator("#panel dt, #panel .options").count()).toBeGreaterThan(0);
     }
     const { count, nameless } = await namelessControls(page);
