@@ -7,17 +7,24 @@ export interface WebServer {
   close(): Promise<void>;
 }
 
-/** @param peerPort Of whoever asks; undefined on a Unix socket. */
+/** Whoever asks. */
+export interface WebPeer {
+  /** As 127.0.0.1 is written. */
+  address: string;
+  port: number;
+}
+
+/** @param peer Undefined on a Unix socket. */
 export type WebHandler = (
   request: Request,
-  peerPort: number | undefined,
+  peer: WebPeer | undefined,
 ) => Response | Promise<Response>;
 
 type BunPlace = { unix: string } | { hostname: string; port: number };
 
 interface BunServer {
   port: number | undefined;
-  requestIP(request: Request): { port: number } | null;
+  requestIP(request: Request): WebPeer | null;
   stop(closeConnections: boolean): Promise<void>;
 }
 
@@ -36,14 +43,15 @@ interface DenoServe {
     options: ({ path: string } | { hostname: string; port: number }) & { onListen(): void },
     handler: (
       request: Request,
-      info: { remoteAddr: { port?: number } },
+      info: { remoteAddr: { hostname: string; port: number } | { path: string } },
     ) => Response | Promise<Response>,
   ): { addr: { port?: number }; shutdown(): Promise<void> };
 }
 
 /** A connection that says nothing for so long is closed: longer than the daemon takes to answer. */
 const IDLE_S = 75;
-const LOOPBACK = "127.0.0.1";
+/** Where it listens. */
+export const LOOPBACK = "127.0.0.1";
 
 interface WebServerOptions {
   handler: WebHandler;
@@ -69,14 +77,17 @@ function serve(place: BunPlace, { handler, bodyBytesMax }: WebServerOptions): We
   if (bun) {
     const limits = { idleTimeout: IDLE_S, maxRequestBodySize: bodyBytesMax };
     const fetch = (request: Request, it: BunServer) =>
-      handler(request, it.requestIP(request)?.port);
+      handler(request, it.requestIP(request) ?? undefined);
     const server = bun.serve({ ...place, fetch, ...limits });
     return { port: server.port, close: () => server.stop(true) };
   }
   if (deno) {
     const where = "unix" in place ? { path: place.unix } : place;
-    const server = deno.serve({ ...where, onListen: () => undefined }, (request, info) =>
-      handler(request, info.remoteAddr.port),
+    const server = deno.serve({ ...where, onListen: () => undefined }, (request, { remoteAddr }) =>
+      handler(
+        request,
+        "path" in remoteAddr ? undefined : { address: remoteAddr.hostname, port: remoteAddr.port },
+      ),
     );
     return { port: server.addr.port, close: () => server.shutdown() };
   }

@@ -24,8 +24,8 @@ export function serveUi({ port: wanted, random, monotonicMs, ...options }: Serve
   keepOutOfCoreFiles();
   const session = new Session({ random, monotonicMs });
   const app = makeUiApp({ ...options, session });
-  const handler: WebHandler = async (request, peerPort = 0) => {
-    const uid = peerUid(peerPort, port);
+  const handler: WebHandler = async (request, peer) => {
+    const uid = peer && peerUid(peer, port);
     // It has gone, and waits for no answer.
     return uid === undefined
       ? new Response(null, { status: 403 })

@@ -1,5 +1,7 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { connect } from "node:net";
 import { getuid } from "node:process";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -95,12 +97,20 @@ describe("the session", () => {
     const url = `http://${site.host}/session.json`;
     const curl = ["curl", "-s", "-m", "5", "-b", cookie, "-w", " %{http_code}", url];
     // Not spawnSync: it is this process that answers.
-    const ask = async (uid: string): Promise<string> => {
-      const child = spawn("setpriv", [`--reuid=${uid}`, "--clear-groups", ...curl]);
+    const ask = async (uid: string, from: readonly string[] = []): Promise<string> => {
+      const as = [`--reuid=${uid}`, "--clear-groups"];
+      const child = spawn("setpriv", [...as, ...curl, ...from]);
       return await text(child.stdout);
     };
     expect(await ask("0")).toMatch(/^\{"csrf":"[\w-]+"\} 200$/);
     expect(await ask("65534")).toMatch(/^Refused: .* 401$/s);
+    // Nor that of a program which borrows the port of his browser, at another address of this machine.
+    const browser = connect(site.ui.port, "127.0.0.1");
+    await once(browser, "connect");
+    const port = ["--local-port", String(browser.localPort)];
+    expect(await ask("0", ["--interface", "127.0.0.2", ...port])).toMatch(/ 200$/);
+    expect(await ask("65534", ["--interface", "127.0.0.3", ...port])).toMatch(/^Refused: .* 401$/s);
+    browser.destroy();
   });
 });
 
@@ -139,11 +149,14 @@ describe("the place", () => {
   test("tells whose program is at the other end, as long as it is there", () => {
     const line = (rest: string): string => `   0: 0100007F:A0B1 0100007F:1F90 ${rest}`;
     const tail = "00000000:00000000 00:00000000 00000000  1000        0 123 1";
-    const ports = { peerPort: 0xa0b1, ownPort: 0x1f90 };
-    expect(uidIn(`  sl  local_address\n${line(`01 ${tail}`)}\n`, ports)).toBe(1000);
-    expect(uidIn(line(`06 ${tail}`), ports)).toBeUndefined();
-    expect(uidIn(line(`01 ${tail}`), { ...ports, ownPort: 80 })).toBeUndefined();
-    expect(uidIn(line(`01 ${tail}`), { ...ports, peerPort: 80 })).toBeUndefined();
-    expect(uidIn("", ports)).toBeUndefined();
+    const ends = { peer: { address: "127.0.0.1", port: 0xa0b1 }, ownPort: 0x1f90 };
+    expect(uidIn(`  sl  local_address\n${line(`01 ${tail}`)}\n`, ends)).toBe(1000);
+    expect(uidIn(line(`06 ${tail}`), ends)).toBeUndefined();
+    expect(uidIn(line(`01 ${tail}`), { ...ends, ownPort: 80 })).toBeUndefined();
+    for (const other of [{ port: 80 }, { address: "127.0.0.2" }, { address: "::1" }]) {
+      const peer = { ...ends.peer, ...other };
+      expect(uidIn(line(`01 ${tail}`), { ...ends, peer })).toBeUndefined();
+    }
+    expect(uidIn("", ends)).toBeUndefined();
   });
 });
