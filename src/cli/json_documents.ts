@@ -86,7 +86,10 @@ export const DOCUMENTS: Readonly<Record<string, z.ZodType>> = {
     bytesFetched: bytes,
     bytesWritten: bytes,
     bytesZeroed: bytes,
-    verified: z.boolean().nullable().describe("null: it was not asked for"),
+    verified: z
+      .boolean()
+      .nullable()
+      .describe("false: not all could be restored; null: it was not asked for"),
     damaged: z.array(damage),
     durationMs: milliseconds,
   }),

@@ -89,13 +89,18 @@ function describeDamage({ object, reason, extents }: RestoreResult["damaged"][nu
   return `Not restored: blocks ${blockRanges(extents)}: ${object}: ${reason}`;
 }
 
+const VERIFIED = new Map<boolean | null, string>([
+  [true, ", verified"],
+  [false, ", verified but for what is not restored"],
+]);
+
 function describe(result: RestoreResult): string {
   const { backupId, target, chain, requests, sizeBytes } = result;
   const size = `${formatBytes(sizeBytes)} from ${formatCount(chain.length, "backup")}`;
   const fetched = `${formatBytes(result.bytesFetched)} in ${formatCount(requests, "request")}`;
   if (result.dryRun) return `Would restore ${backupId} to ${target}: ${size}, fetching ${fetched}`;
   const written = `${formatBytes(result.bytesWritten)} written, ${formatBytes(result.bytesZeroed)} zeroed`;
-  const verified = result.verified ? ", verified" : "";
+  const verified = VERIFIED.get(result.verified) ?? "";
   const time = formatDuration(result.durationMs);
   return `Restored ${backupId} to ${target}: ${size}, ${fetched} fetched, ${written}${verified}, in ${time}`;
 }

@@ -104,7 +104,8 @@ export class Restorer {
     this.#restores.set(restore.id, restore);
     // Before anything is written: a daemon that is killed then has to know of it.
     this.#save();
-    const running = this.#run(restore, { ...options, verify });
+    const confirm = (opened?: string) => checkPlan(this.#service.context, plan, opened);
+    const running = this.#run(restore, { ...options, verify, confirm });
     this.#running.set(path, running);
     this.#tell(restore);
     return restore;

@@ -1,8 +1,9 @@
 /** Which file systems of a disk are mounted here. */
-import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { systemCodeOf } from "../errors.ts";
 import { type BlockDevice, dependentsOf, splitDeviceNumber } from "./block_device.ts";
+import { loopFiles } from "./loop_files.ts";
 import { type MountInfo, mountAt, readMountInfo } from "./mount_info.ts";
 
 export type Mount = Pick<MountInfo, "mountpoint" | "fileSystem" | "source" | "readOnly">;
@@ -15,7 +16,7 @@ export type MountedFileSystem = Pick<MountInfo, "mountId" | "mountpoint" | "file
  * which they were mounted. Bind mounts of one file system all appear.
  */
 export function mountsOf(device: BlockDevice): Mount[] {
-  return mountsOn(new Set(dependentsOf(device)), readMountInfo());
+  return mountsOn(new Set(dependentsOf(device)));
 }
 
 /**
@@ -61,25 +62,13 @@ function depthsOf(device: BlockDevice, mounts: readonly MountInfo[]): Map<string
 }
 
 /**
- * The files behind loop devices, by the kernel's names of these. The paths are the kernel's: one on a
- * mount that is no longer anywhere says nothing of its disk.
+ * @param names The kernel's.
+ * @returns The mounts whose file system lies on one of these devices, in the order of `mounts`.
  */
-function loopFiles(): Map<string, string> {
-  const files = new Map<string, string>();
-  for (const name of listFolder("/sys/block").filter((it) => it.startsWith("loop"))) {
-    try {
-      const file = readFileSync(`/sys/block/${name}/loop/backing_file`, "utf8");
-      files.set(name, file.replace(/\n$/, ""));
-    } catch (error) {
-      // It has no file, or lost it just now.
-      if (!["ENOENT", "ENXIO"].includes(systemCodeOf(error) ?? "")) throw error;
-    }
-  }
-  return files;
-}
-
-/** The mounts whose file system lies on one of the devices with these names. */
-function mountsOn(names: ReadonlySet<string>, mounts: readonly MountInfo[]): MountInfo[] {
+export function mountsOn(
+  names: ReadonlySet<string>,
+  mounts: readonly MountInfo[] = readMountInfo(),
+): MountInfo[] {
   const btrfs = btrfsDevices();
   return mounts.filter(({ source, deviceNumber, fileSystem }) => {
     const name = kernelNameOf(source);

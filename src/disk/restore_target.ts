@@ -4,13 +4,14 @@ import { type FileHandle, link, open, rename, rm, unlink } from "node:fs/promise
 import { basename, dirname, join } from "node:path";
 import { assert, type ErrorCode, IbackupError, messageOf, systemCodeOf } from "../errors.ts";
 import { alignedBytes } from "../runtime/aligned.ts";
-import type { BlockDevice } from "./block_device.ts";
+import { type BlockDevice, describeDevice } from "./block_device.ts";
 import {
   busy,
   checkFileTarget,
   type FileTargetOptions,
   ioError,
   lstatOrUndefined,
+  refuseOther,
   refuseSmall,
 } from "./target_refusals.ts";
 
@@ -37,11 +38,17 @@ export interface TargetKernel {
   close(): Promise<void>;
 }
 
-export interface DeviceTargetOptions {
+export interface OpeningOptions {
   /** Size of the backup. */
   sizeBytes: number;
   /** Made from the open descriptor; undefined: zeroes are written by hand. */
   kernel: ((descriptor: number) => Promise<TargetKernel>) | undefined;
+  /**
+   * Throws when it must not be written to. It is open by then, and nothing is changed yet.
+   * @param opened A path that leads to what is open, whatever its own leads to by now; undefined for
+   *   a new file.
+   */
+  confirm?: ((opened: string | undefined) => Promise<void>) | undefined;
 }
 
 /**
@@ -50,7 +57,7 @@ export interface DeviceTargetOptions {
  */
 export async function openDeviceTarget(
   device: BlockDevice,
-  { sizeBytes, kernel }: DeviceTargetOptions,
+  { sizeBytes, kernel, confirm }: OpeningOptions,
 ): Promise<RestoreTarget> {
   refuseSmall(device, sizeBytes);
   const handle = await openTarget(
@@ -59,26 +66,43 @@ export async function openDeviceTarget(
   );
   const granule = Math.max(512, device.logicalBlockBytes);
   const target = { path: device.path, handle, endBytes: Math.ceil(sizeBytes / granule) * granule };
-  try {
-    return new OpenTarget({ ...target, kernel: await kernel?.(handle.fd), aligned: true });
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
+  const isSame = (opened: string | undefined): Promise<void> => {
+    refuseOther(device, describeDevice(opened ?? device.path));
+    return confirm?.(opened) ?? Promise.resolve();
+  };
+  const locked = await lockAndConfirm(handle, { kernel, confirm: isSame });
+  return new OpenTarget({ ...target, kernel: locked, aligned: true });
 }
 
-/** @throws IbackupError TARGET_BUSY when something is there already and `force` is false. */
+/**
+ * @param options `kernel` is for a file that is written to in place.
+ * @throws IbackupError TARGET_BUSY when something is there already and `force` is false.
+ */
 export async function openFileTarget(
   path: string,
-  options: FileTargetOptions,
+  options: FileTargetOptions & OpeningOptions,
 ): Promise<RestoreTarget> {
-  const { sizeBytes, inPlace, force } = options;
   const present = await checkFileTarget(path, options);
-  if (present !== undefined && inPlace) {
-    const handle = await openTarget(path, constants.O_RDWR | constants.O_NOFOLLOW);
-    await handle.truncate(sizeBytes);
-    return new OpenTarget({ path, handle, endBytes: sizeBytes, aligned: false });
-  }
+  return present !== undefined && options.inPlace
+    ? await openFileInPlace(path, options)
+    : await makeFile(path, options);
+}
+
+async function openFileInPlace(
+  path: string,
+  { sizeBytes, kernel, confirm }: OpeningOptions,
+): Promise<RestoreTarget> {
+  const handle = await openTarget(path, constants.O_RDWR | constants.O_NOFOLLOW);
+  const locked = await lockAndConfirm(handle, { kernel, confirm });
+  await handle.truncate(sizeBytes);
+  return new OpenTarget({ path, handle, endBytes: sizeBytes, aligned: false, kernel: locked });
+}
+
+async function makeFile(
+  path: string,
+  { sizeBytes, force, confirm }: FileTargetOptions & OpeningOptions,
+): Promise<RestoreTarget> {
+  await confirm?.(undefined);
   const temporary = join(dirname(path), `.${basename(path)}.ibackup-partial`);
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   const handle = await openTarget(temporary, flags);
@@ -221,6 +245,23 @@ async function openTarget(path: string, flags: number): Promise<FileHandle> {
       fix: code === "IO" ? "check the path and the free space" : "run ibackup as root",
       cause: error,
     });
+  }
+}
+
+/** Closes it when it must not be written to. */
+async function lockAndConfirm(
+  handle: FileHandle,
+  { kernel, confirm }: Pick<OpeningOptions, "kernel" | "confirm">,
+): Promise<TargetKernel | undefined> {
+  let locked: TargetKernel | undefined;
+  try {
+    locked = await kernel?.(handle.fd);
+    await confirm?.(`/proc/self/fd/${handle.fd}`);
+    return locked;
+  } catch (error) {
+    await locked?.close();
+    await handle.close();
+    throw error;
   }
 }
 

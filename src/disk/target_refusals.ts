@@ -13,6 +13,18 @@ export function refuseSmall(device: BlockDevice, sizeBytes: number): void {
   });
 }
 
+/** @throws IbackupError TARGET_BUSY when what was opened is not the device that was looked at. */
+export function refuseOther(expected: BlockDevice, opened: BlockDevice): void {
+  const sameness = ({ major, minor, diskSequence, sizeBytes }: BlockDevice): string =>
+    [major, minor, diskSequence, sizeBytes].join();
+  if (sameness(expected) === sameness(opened)) return;
+  throw busy(
+    expected.path,
+    "another device has taken its place meanwhile",
+    "look which one it is (`lsblk`), and run the restore again",
+  );
+}
+
 export interface FileTargetOptions {
   sizeBytes: number;
   /** Write into the file that is there instead of making a new one. */
@@ -31,6 +43,9 @@ export async function checkFileTarget(
   path: string,
   { sizeBytes, inPlace, force }: FileTargetOptions,
 ): Promise<Stats | undefined> {
+  if (path === "" || path.endsWith("/")) {
+    throw busy(path, "that is no name of a file", "name a block device or a new file");
+  }
   const present = await lstatOrUndefined(path);
   if (present === undefined) {
     if (/^\/dev\/(?!shm\/)/.test(path)) throw noDevice(path);

@@ -7,7 +7,7 @@
  * a restore overwrites them), while two partitions of one disk do not. A lock that is shared is taken
  * before one that is not, bottom first: nobody waits for somebody who waits for him.
  */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { type BlockDevice, type DeviceNumber, devicesBelow } from "../disk/block_device.ts";
 import { IbackupError } from "../errors.ts";
@@ -34,8 +34,7 @@ export async function lockDevice(
   helper: HelperProcess,
   { device, waitMs }: { device: BlockDevice; waitMs: number },
 ): Promise<string> {
-  const folder = join(context.runtimeDir(), "locks");
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const folder = lockFolder(context);
   const fileOf = ({ major, minor }: DeviceNumber): string => join(folder, `${major}-${minor}`);
   const waiter = new Waiter(context, { path: device.path, waitMs });
   for (const below of devicesBelow(device)) {
@@ -43,6 +42,26 @@ export async function lockDevice(
   }
   await waiter.lock(helper, { file: fileOf(device), shared: false });
   return fileOf(device);
+}
+
+/**
+ * Locks a file that is overwritten as a whole, whatever its names.
+ *
+ * @throws IbackupError LOCKED, or the reason of the context's signal.
+ */
+export async function lockFile(
+  context: JobContext,
+  helper: HelperProcess,
+  { path, stats: { dev, ino } }: { path: string; stats: Pick<Stats, "dev" | "ino"> },
+): Promise<void> {
+  const file = join(lockFolder(context), `file-${dev}-${ino}`);
+  await new Waiter(context, { path, waitMs: 0 }).lock(helper, { file, shared: false });
+}
+
+function lockFolder(context: JobContext): string {
+  const folder = join(context.runtimeDir(), "locks");
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return folder;
 }
 
 class Waiter {

@@ -24,7 +24,7 @@ export interface RestoreResult {
   bytesFetched: number;
   bytesWritten: number;
   bytesZeroed: number;
-  /** Null when it was not asked for. */
+  /** That all of it was read back the same. Null when it was not asked for. */
   verified: boolean | null;
   damaged: Damage[];
   durationMs: number;
@@ -79,7 +79,9 @@ async function run(restore: RestoreTask): Promise<Done> {
   try {
     context.progress.begin(`restoring to ${target.path}`, manifest.disk.sizeBytes);
     const applied = await apply(restore, target);
-    const verified = options.verify ? await verify(restore, target) : null;
+    const isSame = options.verify ? await verify(restore, target) : null;
+    // The rest of it is what was damaged.
+    const verified = isSame && restore.damaged.list().length === 0;
     await target.finish();
     return { ...applied, verified };
   } finally {

@@ -1,12 +1,15 @@
 /** What a restore would do, told before it is done; and whether that still holds. */
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import type { Manifest } from "../core/manifest.ts";
 import { formatBytes } from "../core/units.ts";
+import type { BlockDevice } from "../disk/block_device.ts";
+import { busy } from "../disk/target_refusals.ts";
 import { IbackupError } from "../errors.ts";
 import type { JobContext } from "./context.ts";
 import { lookAtRestorePlace } from "./restore_places.ts";
 import { prepareRestore } from "./restore_prepare.ts";
-import { isBlockDevice, refuseTarget } from "./restore_target.ts";
+import { isBlockDevice, refuseTarget, sectorLoss } from "./restore_target.ts";
 import type { RestoreOptions } from "./restore_task.ts";
 
 export interface RestorePlan {
@@ -49,7 +52,7 @@ export async function planRestore(
     // A new file is made of holes.
     bytesToZero: target.sizeBytes === undefined ? 0 : plan.zeroBlocks * manifest.blockBytes,
     bytesToFetch: plan.bytesFetched,
-    losses: lossesOf(target, sizeBytes),
+    losses: lossesOf(target, manifest),
     fingerprint: target.fingerprint,
   };
 }
@@ -57,18 +60,18 @@ export async function planRestore(
 /**
  * Looks at the target of a plan again.
  *
+ * @param opened Leads to it for certain, once it is open.
  * @throws IbackupError TARGET_BUSY when it is not what it was, or cannot be written to any more.
  */
 export async function checkPlan(
   context: JobContext,
   { target: { path }, fingerprint }: Pick<RestorePlan, "target" | "fingerprint">,
+  opened = path,
 ): Promise<void> {
-  const now = await lookAtTarget(context, path);
+  const now = await lookAtTarget(context, path, opened);
   if (now.fingerprint === fingerprint) return;
-  throw new IbackupError("TARGET_BUSY", `Cannot restore to "${path}"`, {
-    why: "it is not what it was when the restore was planned",
-    fix: "plan it again, and read anew what is lost",
-  });
+  const why = "it is not what it was when the restore was planned";
+  throw busy(path, why, "plan it again, and read anew what is lost");
 }
 
 interface Target {
@@ -78,22 +81,24 @@ interface Target {
   sizeBytes: number | undefined;
   contents: string[];
   fingerprint: string;
+  device?: BlockDevice;
 }
 
-async function lookAtTarget(context: JobContext, path: string): Promise<Target> {
-  if (!isBlockDevice(path)) return lookAtFile(path);
-  const place = await lookAtRestorePlace(context, path);
+async function lookAtTarget(context: JobContext, path: string, opened = path): Promise<Target> {
+  if (!isBlockDevice(opened)) return lookAtFile(path, opened);
+  const place = await lookAtRestorePlace(context, path, opened);
   const { sizeBytes, contents, device, obstacle } = place;
   if (obstacle !== undefined) {
-    throw new IbackupError("TARGET_BUSY", `Cannot restore to "${path}"`, obstacle);
+    throw busy(path, obstacle.why, obstacle.fix);
   }
   const { major, minor, diskSequence } = device;
   const identity = [major, minor, diskSequence, sizeBytes, contents];
-  return { path, kind: "disk", sizeBytes, contents, fingerprint: JSON.stringify(identity) };
+  const fingerprint = JSON.stringify(identity);
+  return { path, kind: "disk", sizeBytes, contents, fingerprint, device };
 }
 
-function lookAtFile(path: string): Target {
-  const stats = statSync(path, { throwIfNoEntry: false });
+function lookAtFile(path: string, opened: string): Target {
+  const stats = statSync(opened, { throwIfNoEntry: false });
   const folder = statSync(join(path, ".."), { throwIfNoEntry: false });
   if (!folder?.isDirectory()) {
     throw new IbackupError("IO", `Cannot restore to "${path}"`, {
@@ -102,14 +107,17 @@ function lookAtFile(path: string): Target {
     });
   }
   const sizeBytes = stats?.size;
-  const identity = [folder.dev, folder.ino, stats?.ino, sizeBytes, stats?.mtimeMs];
+  const identity = [folder.dev, folder.ino, stats?.dev, stats?.ino, sizeBytes, stats?.mtimeMs];
   const contents = stats === undefined ? [] : ["a file"];
   return { path, kind: "file", sizeBytes, contents, fingerprint: JSON.stringify(identity) };
 }
 
-function lossesOf({ path, kind, contents, sizeBytes }: Target, backupBytes: number): string[] {
+function lossesOf(target: Target, manifest: Manifest): string[] {
+  const { path, kind, contents, sizeBytes, device } = target;
+  const backupBytes = manifest.disk.sizeBytes;
   if (sizeBytes === undefined) return [];
   if (kind === "file") return [`what the file ${path} holds now`];
+  const sectors = device && sectorLoss(manifest, device);
   const rest = sizeBytes - backupBytes;
   const what = rest > 0 ? `the first ${formatBytes(backupBytes)} of ${path}` : `all of ${path}`;
   const kept =
@@ -118,5 +126,8 @@ function lossesOf({ path, kind, contents, sizeBytes }: Target, backupBytes: numb
     `${what}, whatever is there`,
     ...contents.map((each) => `what was recognised there: ${each}`),
     ...kept,
+    ...(sectors === undefined
+      ? []
+      : [`what needs sectors of another size: ${path} has ${sectors}`]),
   ];
 }

@@ -2,10 +2,10 @@
 import { existsSync, statSync } from "node:fs";
 import type { Manifest } from "../core/manifest.ts";
 import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
-import { mountsOf } from "../disk/mounts.ts";
+import { devicesOfLoops, type Obstacle, obstacleInFile, obstacleOn } from "../disk/device_users.ts";
 import { openDeviceTarget, openFileTarget, type RestoreTarget } from "../disk/restore_target.ts";
-import { checkFileTarget, refuseSmall } from "../disk/target_refusals.ts";
-import { IbackupError } from "../errors.ts";
+import { busy, checkFileTarget, refuseSmall } from "../disk/target_refusals.ts";
+import { systemCodeOf } from "../errors.ts";
 import type { RestoreOptions, RestoreTask } from "./restore_task.ts";
 import { openTargetKernel } from "./target_kernel.ts";
 
@@ -14,50 +14,89 @@ type Wanted = Pick<RestoreTask, "manifest" | "options">;
 /** @throws IbackupError TARGET_BUSY, TARGET_TOO_SMALL, DEVICE, or what opening it throws. */
 export async function openRestoreTarget(restore: RestoreTask): Promise<RestoreTarget> {
   const { context, options, manifest } = restore;
+  const { target: path, confirm } = options;
   const { sizeBytes } = manifest.disk;
-  if (!isBlockDevice(options.target)) {
-    return await openFileTarget(options.target, fileOptions(restore));
+  if (!isBlockDevice(path)) {
+    return await openFileTarget(path, {
+      ...fileOptions(restore),
+      kernel: (descriptor) => openTargetKernel(context, path, descriptor),
+      confirm: async (opened) => {
+        if (opened !== undefined) refuseObstacle(path, obstacleInFile(opened));
+        await confirm?.(opened);
+      },
+    });
   }
   const device = refuseDevice(restore);
+  warnOfSectors(restore, device);
   return await openDeviceTarget(device, {
     sizeBytes,
     kernel: (descriptor) => openTargetKernel(context, device, descriptor),
+    confirm: async (opened) => {
+      refuseDevice(restore, opened);
+      await confirm?.(opened);
+    },
   });
 }
 
 /** Looks as `openRestoreTarget` does, and opens nothing. @throws IbackupError as that does. */
 export async function refuseTarget(restore: Wanted): Promise<void> {
-  if (isBlockDevice(restore.options.target)) {
+  const { target: path, changedOnly } = restore.options;
+  if (isBlockDevice(path)) {
     refuseSmall(refuseDevice(restore), restore.manifest.disk.sizeBytes);
-  } else await checkFileTarget(restore.options.target, fileOptions(restore));
+    return;
+  }
+  const present = await checkFileTarget(path, fileOptions(restore));
+  if (present !== undefined && changedOnly) refuseObstacle(path, obstacleInFile(path));
 }
 
 export function isBlockDevice(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isBlockDevice() === true;
+  try {
+    return statSync(path).isBlockDevice();
+  } catch (error) {
+    // What is wrong with it as a file is told by whoever opens it as one.
+    if (systemCodeOf(error) === undefined) throw error;
+    return false;
+  }
+}
+
+/** What is on the disk counts its sectors, and is not found where these have another size. */
+export function sectorLoss(
+  { disk: { logicalBlockBytes: expected } }: Manifest,
+  { logicalBlockBytes: found }: BlockDevice,
+): string | undefined {
+  if (expected === found) return undefined;
+  return `sectors of ${found} bytes, where the disk had ${expected}: a partition table or file system made for these may not be readable there`;
+}
+
+function warnOfSectors({ context, manifest }: RestoreTask, device: BlockDevice): void {
+  const loss = sectorLoss(manifest, device);
+  if (loss !== undefined) context.progress.message(`warning: ${device.path} has ${loss}`);
 }
 
 function fileOptions({ options: { changedOnly, force }, manifest }: Wanted) {
   return { sizeBytes: manifest.disk.sizeBytes, inPlace: changedOnly, force };
 }
 
-/** @throws IbackupError TARGET_BUSY when it is mounted, or is the disk that was backed up. */
-function refuseDevice({ manifest, options }: Wanted): BlockDevice {
+/**
+ * @param opened Leads to it for certain, once it is open.
+ * @throws IbackupError TARGET_BUSY when it is in use, or is the disk that was backed up.
+ */
+function refuseDevice({ manifest, options }: Wanted, opened = options.target): BlockDevice {
   const { target: path, force } = options;
-  const device = describeDevice(path);
-  const [mount] = mountsOf(device);
-  if (mount !== undefined) {
-    throw new IbackupError("TARGET_BUSY", `Cannot restore to "${path}"`, {
-      why: `${mount.source} is mounted at ${mount.mountpoint}`,
-      fix: `unmount it (\`umount ${mount.mountpoint}\`), or name another target`,
-    });
-  }
-  if (isSource(manifest, options, device) && !force) {
-    throw new IbackupError("TARGET_BUSY", `Cannot restore to "${path}"`, {
-      why: "it is the disk that the backup was taken of, and all on it would be overwritten",
-      fix: "name another target, or add --force if that is what you want",
-    });
+  const device = { ...describeDevice(opened), path };
+  refuseObstacle(path, obstacleOn(device));
+  if (!force && devicesOfLoops(device).some((each) => isSource(manifest, options, each))) {
+    throw busy(
+      path,
+      "it is the disk that the backup was taken of, and all on it would be overwritten",
+      "name another target, or add --force if that is what you want",
+    );
   }
   return device;
+}
+
+function refuseObstacle(path: string, obstacle: Obstacle | undefined): void {
+  if (obstacle !== undefined) throw busy(path, obstacle.why, obstacle.fix);
 }
 
 /** True for the disk itself, for the whole disk of a partition, and for a partition of it. */

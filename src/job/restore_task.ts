@@ -21,6 +21,11 @@ export interface RestoreOptions {
   dryRun: boolean;
   /** Overwrite the source itself, or replace a file. */
   force: boolean;
+  /**
+   * Has the last word before anything is written, when nobody else can change what is open.
+   * @param opened Leads to the open target; undefined for a file that is new.
+   */
+  confirm?: (opened: string | undefined) => Promise<void>;
 }
 
 /** What the steps of one restore share. */

@@ -1,27 +1,34 @@
 /** The helper's arm on an open restore target. */
+import { fstatSync } from "node:fs";
 import { geteuid } from "node:process";
 import type { BlockDevice } from "../disk/block_device.ts";
 import type { TargetKernel } from "../disk/restore_target.ts";
 import { IbackupError } from "../errors.ts";
 import { HelperProcess } from "../tracker/helper_process.ts";
 import type { JobContext } from "./context.ts";
-import { lockDevice } from "./device_lock.ts";
+import { lockDevice, lockFile } from "./device_lock.ts";
 
 /**
- * Also locks the target until it is closed: what is half restored is not to be backed up.
+ * Also locks the target until it is closed: what is half restored is not to be backed up, nor to be
+ * restored to by somebody else.
  *
+ * @param target A device, or the path of a file.
  * @param descriptor Of the target; the helper inherits it, so no path is opened twice.
- * @throws IbackupError LOCKED when a flush reads the device.
+ * @throws IbackupError LOCKED when a flush reads the device, or another restore writes to it.
  */
 export async function openTargetKernel(
   context: JobContext,
-  device: BlockDevice,
+  target: BlockDevice | string,
   descriptor: number,
 ): Promise<TargetKernel> {
   const path = await context.helper();
   const helper = new HelperProcess({ path, args: context.helperArgs, descriptor });
   try {
-    if (canLock(context)) await lockDevice(context, helper, { device, waitMs: 0 });
+    if (canLock(context)) {
+      await (typeof target === "string"
+        ? lockFile(context, helper, { path: target, stats: fstatSync(descriptor) })
+        : lockDevice(context, helper, { device: target, waitMs: 0 }));
+    }
   } catch (error) {
     await helper.close();
     throw error;

@@ -67,7 +67,7 @@ describe("a mounted disk", () => {
 });
 
 describe("an image file as a target", () => {
-  const options = { sizeBytes: 1 << 20, inPlace: false, force: false };
+  const options = { sizeBytes: 1 << 20, inPlace: false, force: false, kernel: undefined };
 
   test("appears under its name only when it is finished", async () => {
     const path = machine.path("restored.img");
