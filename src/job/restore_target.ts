@@ -5,7 +5,7 @@ import { type BlockDevice, describeDevice } from "../disk/block_device.ts";
 import { devicesOfLoops, type Obstacle, obstacleInFile, obstacleOn } from "../disk/device_users.ts";
 import { openDeviceTarget, openFileTarget, type RestoreTarget } from "../disk/restore_target.ts";
 import { busy, checkFileTarget, refuseSmall } from "../disk/target_refusals.ts";
-import { systemCodeOf } from "../errors.ts";
+import { IbackupError, systemCodeOf } from "../errors.ts";
 import type { RestoreOptions, RestoreTask } from "./restore_task.ts";
 import { openTargetKernel } from "./target_kernel.ts";
 
@@ -100,27 +100,34 @@ function refuseObstacle(path: string, obstacle: Obstacle | undefined): void {
 }
 
 /** True for the disk itself, for the whole disk of a partition, and for a partition of it. */
-function isSource(
-  { disk, vmId }: Manifest,
-  options: RestoreOptions,
-  { identity, name }: BlockDevice,
-): boolean {
-  const [source, target] = [disk.identity, identity];
-  if (source.kind !== target.kind) return false;
-  // A copy has the id of the partition table too, and may be restored to again.
-  if (target.kind === "ptuuid" && isAnother(disk.name, name)) return false;
+function isSource({ disk, vmId }: Manifest, options: RestoreOptions, target: BlockDevice): boolean {
+  const source = disk.identity;
   // What the kernel calls a disk means nothing on another machine.
-  if (target.kind === "name" && vmId !== options.backup.vmId) return false;
-  return (
-    [source.value, wholeOf(source.value)].includes(target.value) ||
-    wholeOf(target.value) === source.value
-  );
+  if (source.kind === "name" && vmId !== options.backup.vmId) return false;
+  // It may have got a better identity since.
+  const value = source.kind === "name" ? kernelIdentity(target) : target.identity.value;
+  if (source.kind !== "name" && source.kind !== target.identity.kind) return false;
+  // A copy has the id of the partition table too, and may be restored to again.
+  if (source.kind === "ptuuid" && isAnother(disk, target.name)) return false;
+  return [source.value, wholeOf(source.value)].includes(value) || wholeOf(value) === source.value;
 }
 
-/** True when the named disk is here as well, and is not this device nor a part of it. */
-function isAnother(diskName: string, deviceName: string): boolean {
-  const isHere = /^[\w-]+$/.test(diskName) && existsSync(`/sys/class/block/${diskName}`);
-  return isHere && !diskName.startsWith(deviceName) && !deviceName.startsWith(diskName);
+/** The identity of a disk that has no other. */
+function kernelIdentity({ identity, wholeDisk }: BlockDevice): string {
+  return wholeDisk.name + identity.value.slice(wholeOf(identity.value).length);
+}
+
+/** True when the disk that was backed up is here as well, and is not this device nor a part of it. */
+function isAnother({ name, identity }: Manifest["disk"], deviceName: string): boolean {
+  if (name.startsWith(deviceName) || deviceName.startsWith(name)) return false;
+  if (!/^[\w-]+$/.test(name) || !existsSync(`/sys/class/block/${name}`)) return false;
+  try {
+    return describeDevice(`/dev/${name}`).identity.value === identity.value;
+  } catch (error) {
+    // It has no medium, or is gone.
+    if (error instanceof IbackupError && error.code === "DEVICE") return false;
+    throw error;
+  }
 }
 
 function wholeOf(identity: string): string {

@@ -18,8 +18,8 @@ export interface UiOptions {
 interface Asking {
   /** Where the page is served. */
   port: number;
-  /** Of the user whose program asks. */
-  uid: number;
+  /** The user whose program asks; undefined when it has gone. */
+  whoAsks(): number | undefined;
 }
 
 type UiApp = (request: Request, asking: Asking) => Promise<Response>;
@@ -33,7 +33,7 @@ export function makeUiApp({ socketPath, session, files }: UiOptions): UiApp {
     return refusal === undefined ? await next() : refused(refusal);
   });
   app.get("/open", ({ req, env }) => {
-    const cookie = session.open(req.query("token") ?? "", env.uid);
+    const cookie = session.open(req.query("token") ?? "", env.whoAsks);
     if (cookie === undefined) {
       return refused({ status: 403, why: "the token is wrong, was used, or is too old" });
     }
@@ -46,7 +46,7 @@ export function makeUiApp({ socketPath, session, files }: UiOptions): UiApp {
     return new Response(null, { status: 303, headers });
   });
   app.use(async ({ req, env }, next) => {
-    const refusal = refuseStranger(req.raw, session, env.uid);
+    const refusal = refuseStranger(req.raw, session, env.whoAsks);
     return refusal === undefined ? await next() : refused(refusal);
   });
   app.get("/session.json", ({ json }) => json({ csrf: session.csrf }));

@@ -46,14 +46,14 @@ export function refuseForeign(headers: Headers, port: number): Refusal | undefin
 /**
  * Refuses what is not of the session, and what could be of another page in its browser.
  *
- * @param uid Of the user whose program asks.
+ * @param whoAsks The user whose program asks.
  */
 export function refuseStranger(
   { method, headers }: Pick<Request, "method" | "headers">,
   session: Session,
-  uid: number,
+  whoAsks: () => number | undefined,
 ): Refusal | undefined {
-  if (!session.admits(cookieIn(headers.get("cookie") ?? ""), uid)) {
+  if (!session.admits(cookieIn(headers.get("cookie") ?? ""), whoAsks)) {
     return { status: 401, why: "there is no session, or it has ended" };
   }
   const site = headers.get("sec-fetch-site") ?? "same-origin";

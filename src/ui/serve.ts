@@ -24,13 +24,8 @@ export function serveUi({ port: wanted, random, monotonicMs, ...options }: Serve
   keepOutOfCoreFiles();
   const session = new Session({ random, monotonicMs });
   const app = makeUiApp({ ...options, session });
-  const handler: WebHandler = async (request, peer) => {
-    const uid = peer && peerUid(peer, port);
-    // It has gone, and waits for no answer.
-    return uid === undefined
-      ? new Response(null, { status: 403 })
-      : await app(request, { port, uid });
-  };
+  const handler: WebHandler = (request, peer) =>
+    app(request, { port, whoAsks: () => peer && peerUid(peer, port) });
   const server = listen(wanted, handler);
   const { port = 0 } = server;
   const url = `http://127.0.0.1:${port}/open?token=${session.token}`;

@@ -34,21 +34,24 @@ export class Session {
   }
 
   /**
-   * @param uid The user whose program asks: from now on only his may.
+   * @param whoAsks The user whose program asks: from now on only his may. Undefined when it has gone. It
+   *   is asked for last, because it takes a while: nobody is to keep the page from its user.
    * @returns The cookie's value; undefined when the token is wrong, used, or too old.
    */
-  open(token: string, uid: number): string | undefined {
+  open(token: string, whoAsks: () => number | undefined): string | undefined {
     const isLate = this.#monotonicMs() - this.#madeAtMs > TOKEN_MS_MAX;
     if (this.#owner !== undefined || isLate || !isSame(token, this.token)) return undefined;
+    const uid = whoAsks();
+    if (uid === undefined) return undefined;
     this.#owner = { uid, seenAtMs: this.#monotonicMs() };
     return this.#cookie;
   }
 
   /** Whether the request is the session's. Each that is keeps it for another twelve hours. */
-  admits(cookie: string, uid: number): boolean {
+  admits(cookie: string, whoAsks: () => number | undefined): boolean {
     if (this.#owner === undefined || !isSame(cookie, this.#cookie)) return false;
     const nowMs = this.#monotonicMs();
-    if (this.#owner.uid !== uid || nowMs - this.#owner.seenAtMs > IDLE_MS_MAX) return false;
+    if (nowMs - this.#owner.seenAtMs > IDLE_MS_MAX || this.#owner.uid !== whoAsks()) return false;
     this.#owner.seenAtMs = nowMs;
     return true;
   }

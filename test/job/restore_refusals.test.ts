@@ -68,6 +68,32 @@ describe("restore", () => {
     });
   });
 
+  test("knows its source by another name, and by a partition table that it had not", async () => {
+    const image = machine.path("renamed.img");
+    shell(`truncate -s 8M ${image}; printf '2048,\\n' | sfdisk -q ${image}`);
+    const bare = machine.loopDisk("bare", 8 << 20);
+    const disk = machine.attach(image);
+    const asked = { base: true, scan: false, consistency: "fuzzy", vmId: "vm" } as const;
+    const { backupId } = await flushDevice(context, { ...asked, device: disk });
+    // As two disks that change places when the machine starts.
+    run("losetup", "--detach", disk);
+    shell(`truncate -s 8M ${image}-other; losetup --direct-io=on ${disk} ${image}-other`);
+    const renamed = machine.attach(image);
+    const isRefused = async () =>
+      await expect(
+        restoreBackup(context, { ...OFF, backup: chosen(backupId), target: renamed }),
+      ).rejects.toMatchObject({ code: "TARGET_BUSY", why: expect.stringContaining("taken of") });
+    await isRefused();
+    run("losetup", "--detach", disk);
+    await isRefused();
+
+    const { backupId: bareId } = await flushDevice(context, { ...asked, device: bare });
+    shell(`printf '2048,\\n' | sfdisk -q ${bare}`);
+    await expect(
+      restoreBackup(context, { ...OFF, backup: chosen(bareId), target: bare }),
+    ).rejects.toMatchObject({ code: "TARGET_BUSY", why: expect.stringContaining("taken of") });
+  });
+
   test("makes no file in the place of a device that is not there", async () => {
     const repository = await context.openRepository();
     const { manifest } = await takeBackup(repository, { blockCount: 1 }, [

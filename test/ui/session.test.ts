@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -8,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { pageFiles, useEmbeddedPage } from "../../src/ui/assets.ts";
 import { uidIn } from "../../src/ui/peer.ts";
 import { serveUi } from "../../src/ui/serve.ts";
+import { Session } from "../../src/ui/session.ts";
 import { UiSite } from "./site.ts";
 
 let site: UiSite;
@@ -90,6 +92,18 @@ describe("the session", () => {
     expect(await look()).toBe(401);
     site.nowMs += 1;
     expect(await look()).toBe(401);
+  });
+
+  test("looks whose a request is only where the cookie or the token fits", () => {
+    const session = new Session({ random: randomBytes, monotonicMs: () => 0 });
+    const never = (): number => expect.unreachable("somebody else keeps the page from its user");
+    expect(session.open("wrong", never)).toBeUndefined();
+    const cookie = session.open(session.token, () => 7) ?? "";
+    expect(session.open(session.token, never)).toBeUndefined();
+    expect(session.admits(`${cookie}x`, never)).toBe(false);
+    expect([7, 8, undefined].map((uid) => session.admits(cookie, () => uid))).toEqual([
+      ...[true, false, false],
+    ]);
   });
 
   test.runIf(getuid?.() === 0)("is of one user: another's program is refused", async () => {
