@@ -8,7 +8,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 /** Until the writer has all its writes in flight and the disk has settled. */
 const WARM_UP_MS = 2000;
 const SECTORS_PER_WRITE = 8;
-const IN_FLIGHT = 32;
 
 export interface RandomWrites {
   /** 4 KiB writes that ended, a second, from now on. */
@@ -17,12 +16,13 @@ export interface RandomWrites {
 }
 
 /**
- * 4 KiB at random places of a file, with O_DIRECT, 32 in flight; counted on the disk it is on.
+ * 4 KiB at random places of a file, with O_DIRECT; counted on the disk it is on.
  * @param jobs Threads that write: one of them alone is limited by its processor, not by a fast disk.
+ * @param inFlight Writes of all of them.
  */
 export async function startRandomWrites(
   file: string,
-  { device = file, jobs = 1 }: { device?: string; jobs?: 1 | 2 } = {},
+  { device, jobs, inFlight }: { device: string; jobs: 1 | 2; inFlight: number },
 ): Promise<RandomWrites> {
   const fio = spawn(
     "fio",
@@ -31,7 +31,7 @@ export async function startRandomWrites(
       ...[
         "--ioengine=libaio",
         `--numjobs=${jobs}`,
-        `--iodepth=${IN_FLIGHT / jobs}`,
+        `--iodepth=${inFlight / jobs}`,
         "--norandommap",
         "--randrepeat=0",
       ],

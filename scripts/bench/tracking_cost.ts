@@ -13,6 +13,8 @@ import { startRandomWrites } from "./random_writes.ts";
 import { median, medianRange, spreadOf } from "./statistics.ts";
 
 const DISK_BYTES = 2 ** 30;
+/** Writes in flight. */
+const SATURATING = 32;
 const HELPER = join(import.meta.dirname, "../../helper/.output/ibackup-helper");
 /** After switching: nothing of it is in the numbers. */
 const SETTLE_MS = 100;
@@ -36,18 +38,21 @@ async function measure(options: MeasureOptions): Promise<Value[]> {
     const file = machine.path("disk.img");
     allocate(file);
     const own = { file, device: diskBelow(file) };
-    const saturated = await measureWindows({ ...bench, ...own, jobs: 2, pairs: 3 * pairs });
-    const oneWriter = await measureWindows({ ...bench, ...own, jobs: 1, pairs });
+    const all = { ...bench, ...own, inFlight: SATURATING };
+    const saturated = await measureWindows({ ...all, jobs: 2, pairs: 3 * pairs });
+    const oneWriter = await measureWindows({ ...all, jobs: 1, pairs });
+    const oneByOne = await measureWindows({ ...all, jobs: 1, inFlight: 1, pairs });
     const inMemory = makeLoopDisk(machine, join(memory, "disk.img"), DISK_BYTES);
     allocate(inMemory);
     const loop = { file: inMemory, device: inMemory };
-    const onMemory = await measureWindows({ ...bench, ...loop, jobs: 1, pairs });
+    const onMemory = await measureWindows({ ...all, ...loop, jobs: 1, pairs });
     return [
       // What a disk can take is what counts: two writers leave a processor time to spare.
       ...valuesOf("the machine's own disk", saturated, { atLeast: 0.99 }),
       // Nothing but a processor limits these writes: each nanosecond shows.
       ...valuesOf("the machine's own disk, one writer", oneWriter),
       ...valuesOf("loop disk in memory, one writer", onMemory),
+      ...valuesOf("the machine's own disk, one write at a time", oneByOne),
     ];
   } finally {
     machine.close();
@@ -79,6 +84,8 @@ interface Bench {
   device: string;
   /** Writers. */
   jobs: 1 | 2;
+  /** Writes of all of them. */
+  inFlight: number;
   pairs: number;
 }
 
@@ -115,10 +122,10 @@ class Switch {
   }
 }
 
-async function measureWindows({ say, file, device, jobs, pairs }: Bench): Promise<Window[]> {
+async function measureWindows({ say, file, device, pairs, ...load }: Bench): Promise<Window[]> {
   say(`  writes to ${file}; ${device} is tracked`);
   const tracking = new Switch(device);
-  const writes = await startRandomWrites(file, { device, jobs });
+  const writes = await startRandomWrites(file, { device, ...load });
   const windows: Window[] = [];
   try {
     while (windows.length < 2 * pairs) {
