@@ -11,6 +11,7 @@ import { openProgress } from "./cli/progress_bar.ts";
 import type { Settings } from "./config/settings.ts";
 import { EXIT_STATUS, IbackupError, systemCodeOf } from "./errors.ts";
 import type { JobContext, OpenContext } from "./job/context.ts";
+import { FreezeGate } from "./job/freeze_gate.ts";
 import type { Repository } from "./repo/repository.ts";
 import { widenThreadPool } from "./runtime/io_threads.ts";
 import type { Store } from "./store/store.ts";
@@ -96,6 +97,7 @@ async function openContext(settings: Settings): Promise<OpenContext> {
     pinnedRecipient: settings.pinnedRecipient,
     environment: env,
     progress: await openProgress(stderr, env["TERM"]),
+    freezeGate: new FreezeGate(),
     clock: { now: () => new Date(), monotonicMs: () => performance.now() },
     random: (bytes: number) => new Uint8Array(randomBytes(bytes)),
     signal: interruption.signal,

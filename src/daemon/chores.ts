@@ -55,7 +55,7 @@ export class Chores {
         return [name, { ...fresh, runs, lastAt: lastAt ?? now, succeededAt, outcome }];
       }),
     );
-    this.#save();
+    void this.#save();
   }
 
   get isBusy(): boolean {
@@ -126,7 +126,7 @@ export class Chores {
         this.#failed(name, chore, error);
       }
       chore.isRunning = false;
-      this.#save();
+      await this.#save();
       this.#service.noteEnd();
     });
   }
@@ -156,17 +156,19 @@ export class Chores {
     }
   }
 
-  #save(): void {
-    const { context, log } = this.#service;
-    const states = Object.fromEntries(
-      [...this.#chores].map(([name, { lastAt, succeededAt, outcome }]) => [
-        name,
-        { lastAt, succeededAt, outcome },
-      ]),
-    );
+  async #save(): Promise<void> {
+    const { context, freezeGate, log } = this.#service;
     try {
-      const draft = `${this.#path()}.${toHex(context.random(8))}`;
-      replaceStateFile(this.#path(), draft, `${JSON.stringify(states, null, 2)}\n`);
+      await freezeGate.write(() => {
+        const states = Object.fromEntries(
+          [...this.#chores].map(([name, { lastAt, succeededAt, outcome }]) => [
+            name,
+            { lastAt, succeededAt, outcome },
+          ]),
+        );
+        const draft = `${this.#path()}.${toHex(context.random(8))}`;
+        replaceStateFile(this.#path(), draft, `${JSON.stringify(states, null, 2)}\n`);
+      });
     } catch (error) {
       log.write("warning", `when chores were done is not remembered: ${lineOf(error)}`);
     }

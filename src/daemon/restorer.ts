@@ -102,8 +102,6 @@ export class Restorer {
     this.#plans.delete(planId);
     const restore = this.#newRestore(plan);
     this.#restores.set(restore.id, restore);
-    // Before anything is written: a daemon that is killed then has to know of it.
-    this.#save();
     const confirm = (opened?: string) => checkPlan(this.#service.context, plan, opened);
     const running = this.#run(restore, { ...options, verify, confirm });
     this.#running.set(path, running);
@@ -127,6 +125,8 @@ export class Restorer {
     const fields = { target: restore.target, backup: restore.backupId };
     log.write("info", "a restore has begun", fields);
     try {
+      // Before anything is written: a daemon that is killed then has to know of it.
+      await this.#save();
       const progress = this.#progressOf(restore);
       const { bytesWritten, verified } = await this.#service.inContext(progress, (context) =>
         restoreBackup(context, options),
@@ -140,9 +140,9 @@ export class Restorer {
       log.write("error", lineOf(error), fields);
     }
     restore.endedAt = clock.now().toISOString();
-    this.#running.delete(restore.target);
     this.#forgetOld();
-    this.#save();
+    await this.#save();
+    this.#running.delete(restore.target);
     this.#tell(restore);
     this.#service.noteEnd();
   }
@@ -200,11 +200,13 @@ export class Restorer {
     }
   }
 
-  #save(): void {
-    const { context, log } = this.#service;
+  async #save(): Promise<void> {
+    const { context, freezeGate, log } = this.#service;
     try {
-      const draft = `${this.#path()}.${toHex(context.random(8))}`;
-      replaceStateFile(this.#path(), draft, `${JSON.stringify([...this.#restores.values()])}\n`);
+      await freezeGate.write(() => {
+        const draft = `${this.#path()}.${toHex(context.random(8))}`;
+        replaceStateFile(this.#path(), draft, `${JSON.stringify([...this.#restores.values()])}\n`);
+      });
     } catch (error) {
       log.write("warning", `what is restored is not remembered: ${lineOf(error)}`);
     }

@@ -3,6 +3,7 @@ import type { ControlEvent } from "../api/control.ts";
 import type { Settings } from "../config/settings.ts";
 import { type ErrorCode, IbackupError, messageOf } from "../errors.ts";
 import type { JobContext, OpenContext } from "../job/context.ts";
+import type { FreezeGate } from "../job/freeze_gate.ts";
 import type { Progress } from "../job/progress.ts";
 import { giveBackMemory } from "../runtime/idle_memory.ts";
 import { type AlarmChange, type AlarmKind, Alarms } from "./alarms.ts";
@@ -52,6 +53,10 @@ export class Service {
     );
   }
 
+  get freezeGate(): FreezeGate {
+    return this.context.freezeGate;
+  }
+
   get nowMs(): number {
     return this.clock.now().getTime();
   }
@@ -65,7 +70,7 @@ export class Service {
     clearTimeout(this.#restTimer);
     const { context, close } = await this.#openContext(this.settings);
     try {
-      return await work({ ...context, progress, clock: this.clock });
+      return await work({ ...context, progress, clock: this.clock, freezeGate: this.freezeGate });
     } finally {
       progress.end();
       await close();

@@ -102,7 +102,7 @@ async function compareWithRepository(
       context.progress.advance(bytes),
     );
     if (!missing.isEmpty) different.addAll(missing);
-    await recorder?.commit(parent.backupId);
+    await context.freezeGate.write(() => recorder?.commit(parent.backupId));
     return different;
   } finally {
     await recorder?.abort();

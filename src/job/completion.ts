@@ -48,9 +48,12 @@ export async function noteBackups(
 ): Promise<void> {
   const { url } = await context.openStore();
   try {
-    const path = notePath(context, url);
-    writeFileSync(`${path}.new`, JSON.stringify(offersOf(backups)), { mode: 0o600 });
-    renameSync(`${path}.new`, path);
+    const text = JSON.stringify(offersOf(backups));
+    await context.freezeGate.write(() => {
+      const path = notePath(context, url);
+      writeFileSync(`${path}.new`, text, { mode: 0o600 });
+      renameSync(`${path}.new`, path);
+    });
   } catch {
     // Not root, or a full disk: the list itself is what was asked for.
   }

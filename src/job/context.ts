@@ -2,6 +2,7 @@
 import type { SecretFiles } from "../keys/secret_files.ts";
 import type { Repository } from "../repo/repository.ts";
 import type { Store } from "../store/store.ts";
+import type { FreezeGate } from "./freeze_gate.ts";
 import type { Progress } from "./progress.ts";
 
 export interface Clock {
@@ -44,6 +45,8 @@ export interface JobContext {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly progress: Progress;
   readonly clock: Clock;
+  /** One for all jobs of the process. */
+  readonly freezeGate: FreezeGate;
   /** So many bytes that nobody can guess. */
   random(bytes: number): Uint8Array;
   /** Aborted when the user interrupts. Its reason is an IbackupError INTERRUPTED. */

@@ -163,7 +163,7 @@ async function run(flush: FlushTask): Promise<FlushResult> {
   const committed = await flush.repository.commit(manifest);
   flush.journal.clear();
   ledger?.commit();
-  await flush.digests?.commit(manifest.backupId);
+  await context.freezeGate.write(() => flush.digests?.commit(manifest.backupId));
   await leaveTraces(context, { ...flush, stored: committed, signer });
   await keepLocked(context, flush.repository, committed);
   const durationMs = context.clock.monotonicMs() - startedMs;

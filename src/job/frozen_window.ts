@@ -44,6 +44,10 @@ type Seen = Omit<FrozenWindow, "mounts" | "frozenMs">;
  * to the end: uploads and messages are held back by the caller.
  */
 export async function readFrozen(parts: WindowParts): Promise<FrozenWindow> {
+  return await parts.flush.context.freezeGate.freeze(() => freezeAndThaw(parts));
+}
+
+async function freezeAndThaw(parts: WindowParts): Promise<FrozenWindow> {
   const { flush, targets, bounds } = parts;
   const { disk, context } = flush;
   const startedMs = context.clock.monotonicMs();

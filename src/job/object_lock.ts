@@ -31,7 +31,10 @@ const stateSchema = z.strictObject({
 });
 
 type LockState = z.infer<typeof stateSchema>;
-type LockContext = Pick<JobContext, "stateDir" | "clock" | "random" | "progress" | "signal">;
+type LockContext = Pick<
+  JobContext,
+  "stateDir" | "clock" | "random" | "progress" | "signal" | "freezeGate"
+>;
 
 /** Never fails: the backup exists, and the next one makes up for what is missing. */
 export async function keepLocked(
@@ -49,7 +52,7 @@ export async function keepLocked(
     const now = context.clock.now();
     const isLong = known !== undefined && known >= now.getTime() + lock.retainMs;
     const untilMs = isLong ? known : await extend(context, { repository, chain, lock, now });
-    writeState(context, path, { backupId, untilMs });
+    await context.freezeGate.write(() => writeState(context, path, { backupId, untilMs }));
   } catch (error) {
     const what = "the backup is stored, but some of what it needs may be locked for less long";
     context.progress.message(`${what}: ${messageOf(error)}`);

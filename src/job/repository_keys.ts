@@ -11,7 +11,7 @@ import { trustedRecipient } from "./trusted_recipient.ts";
 
 type KeyContext = Pick<
   JobContext,
-  "openStore" | "secrets" | "pinnedRecipient" | "stateDir" | "random"
+  "openStore" | "secrets" | "pinnedRecipient" | "stateDir" | "random" | "freezeGate"
 >;
 
 /** Secrets are read when something is to be opened, and not before. */
@@ -44,7 +44,8 @@ async function openIdentities(context: KeyContext, repositoryId: string): Promis
   keepOutOfCoreFiles();
   const secrets = readSecrets(context.secrets);
   const ring = await readKeyRing(await context.openStore(), repositoryId);
-  const { unlocked } = await unlock(ring, secrets);
+  // A passphrase keeps the thread busy for a second or more.
+  const { unlocked } = await context.freezeGate.write(() => unlock(ring, secrets));
   return unlocked.map(({ identity }) => identity);
 }
 

@@ -24,7 +24,7 @@ export async function leaveTraces(context: JobContext, committed: Committed): Pr
       await putHead(repository, parent, signer);
     }
     await putHead(repository, stored, signer);
-    noteSeen(context, repository.id, stored);
+    await context.freezeGate.write(() => noteSeen(context, repository.id, stored));
   } catch (error) {
     const what = `the backup is stored, but its removal would not be noticed: ${messageOf(error)}`;
     context.progress.message(what);

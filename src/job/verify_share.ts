@@ -24,6 +24,6 @@ export async function verifyShare(
   if (share === 1) return await verify({ ...common, data: "all" });
   const cursor = openVerifyCursor(context, repository.id);
   const result = await verify({ ...common, data: { share, last: cursor.last } });
-  cursor.save(result.last);
+  await context.freezeGate.write(() => cursor.save(result.last));
   return result;
 }

@@ -1,6 +1,6 @@
 /** Restores that the daemon is asked for: what the page does. */
 import type { ChildProcess } from "node:child_process";
-import { existsSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -10,6 +10,7 @@ import type {
   RestorePlanDocument,
   TargetsDocument,
 } from "../../src/api/restore_schemas.ts";
+import type { FlushDocument } from "../../src/api/schemas.ts";
 import { type Answer, askDaemon } from "../support/daemon_api.ts";
 import { digestOf, run, shell } from "../support/machine.ts";
 import { startIbackup } from "../support/program.ts";
@@ -160,6 +161,45 @@ describe.runIf(canTrack())("a restore by the daemon", () => {
     await ended(await begin(await plan(backupId, file)));
     shell(`cmp ${source} ${file}`);
     await refuse({ target: file }, "TARGET_BUSY");
+  });
+
+  test("keeps nothing frozen where the daemon remembers it on the disk that is backed up", async () => {
+    site.init();
+    source = site.machine.loopDisk("source", 64 << 20);
+    run("mkfs.ext4", "-q", source);
+    const { stateFolder, cacheFolder } = site.machine;
+    const mount = (folder: string, ...words: string[]): void => {
+      mkdirSync(folder, { mode: 0o700 });
+      run("mount", ...words, folder);
+      site.machine.onClose(() => site.machine.unmount(folder));
+      chmodSync(folder, 0o700);
+    };
+    mount(stateFolder, source);
+    mkdirSync(join(stateFolder, "cache"), { mode: 0o700 });
+    mount(cacheFolder, "--bind", join(stateFolder, "cache"));
+    const flag = site.machine.path("frozen");
+    const hooks = `[hooks]\nfrozen = "touch ${flag}; sleep 0.5"\n`;
+    writeFileSync(config, `disks = ["${source}"]\n${hooks}`, { mode: 0o600 });
+    await start();
+    const { backupId } = site.flush(source, "--config", config);
+    const planned = await plan(backupId, site.machine.path("one.img"));
+
+    rmSync(flag);
+    const asked = await ask<{ flushes: FlushDocument[] }>("/v1/flushes", { devices: [source] });
+    const [flush] = asked.document.flushes;
+    await expect.poll(() => existsSync(flag), { timeout: 10_000, interval: 5 }).toBe(true);
+    const [restore] = await Promise.all([
+      begin(planned),
+      plan(backupId, site.machine.path("other.img")),
+      ask("/v1/backups"),
+    ]);
+    const look = async () => (await ask<FlushDocument>(`/v1/flushes/${flush?.id}`)).document;
+    await expect.poll(async () => (await look()).state, { timeout: 20_000 }).toBe("done");
+    const { result } = await look();
+    expect(result).toMatchObject({ consistency: "frozen" });
+    // What would have waited for the thaw would have waited for the limit: ten seconds.
+    expect(Number(result?.["freezeMs"])).toBeLessThan(5_000);
+    expect(await ended(restore)).toMatchObject({ state: "done", verified: true });
   });
 
   test("that is killed leaves no copy that looks whole, and is told of afterwards", async () => {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { StoredManifest } from "../../src/core/manifest.ts";
+import { FreezeGate } from "../../src/job/freeze_gate.ts";
 import { keepLocked } from "../../src/job/object_lock.ts";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import { chainObjects } from "../../src/repo/chain_objects.ts";
@@ -41,6 +42,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 async function keep(newest: StoredManifest, through = repository): Promise<void> {
   const context = {
     stateDir: () => folder,
+    freezeGate: new FreezeGate(),
     clock: { now: () => new Date(nowMs), monotonicMs: () => nowMs },
     random: (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes)),
     progress: { ...SILENT_PROGRESS, message: (line: string) => void messages.push(line) },

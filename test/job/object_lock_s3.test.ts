@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { copy } from "../../src/job/copy.ts";
+import { FreezeGate } from "../../src/job/freeze_gate.ts";
 import { keepLocked } from "../../src/job/object_lock.ts";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import { chainObjects } from "../../src/repo/chain_objects.ts";
@@ -52,6 +53,7 @@ test.each(["governance", "compliance"] as const)(
     const nowMs = Date.now() + 1.6 * DAY;
     const context = {
       stateDir: () => folder,
+      freezeGate: new FreezeGate(),
       clock: { now: () => new Date(nowMs), monotonicMs: () => nowMs },
       random: (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes)),
       progress: { ...SILENT_PROGRESS, message: (line: string) => void messages.push(line) },

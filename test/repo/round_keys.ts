@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
 import type { JobContext } from "../../src/job/context.ts";
+import { FreezeGate } from "../../src/job/freeze_gate.ts";
 import { addKey, makeKeys, removeKey } from "../../src/job/keys.ts";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import { makePair, unwrapWith, wrapFor } from "../../src/keys/age.ts";
@@ -123,6 +124,7 @@ export class RoundKeys {
       pinnedRecipient: undefined,
       environment: {},
       progress: SILENT_PROGRESS,
+      freezeGate: new FreezeGate(),
       clock: { now: () => new Date(0), monotonicMs: () => 0 },
       random: (bytes) => new Uint8Array(randomBytes(bytes)),
       signal: new AbortController().signal,

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { env } from "node:process";
 import { openCacheFolder } from "../../src/job/cache_folder.ts";
 import type { JobContext } from "../../src/job/context.ts";
+import { FreezeGate } from "../../src/job/freeze_gate.ts";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import { openStateFolder } from "../../src/job/state_folder.ts";
 import type { Repository } from "../../src/repo/repository.ts";
@@ -37,6 +38,7 @@ export function machineContext(
     pinnedRecipient: undefined,
     environment: env,
     progress: SILENT_PROGRESS,
+    freezeGate: new FreezeGate(),
     clock: { now: () => new Date(), monotonicMs: () => performance.now() },
     random: (bytes) => new Uint8Array(randomBytes(bytes)),
     signal: new AbortController().signal,
