@@ -60,6 +60,7 @@ export const restorePlanSchema = z
     bytesToZero: count,
     bytesToFetch: count,
     losses: z.array(z.string()).openapi({ description: "In words; empty: nothing" }),
+    warnings: z.array(z.string()).openapi({ description: "What is odd about the backup" }),
     confirmation: z.string().openapi({ description: "What the user has to type" }),
   })
   .openapi("RestorePlan");

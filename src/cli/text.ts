@@ -14,6 +14,8 @@ export function table(
   );
   const line = (row: readonly string[]): string =>
     row
+      // A cell is one line, whatever its name is.
+      .map((cell) => cell.replaceAll(/[\n\t]/g, "?"))
       .map((cell, column) =>
         right.has(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
       )
@@ -27,9 +29,12 @@ export function properties(pairs: readonly (readonly [string, string])[]): strin
   return table(pairs.map(([name, value]) => [`${name}:`, value]));
 }
 
-/** Without what would move the cursor or change colours: names come from repositories. */
+/**
+ * Without what would move the cursor, change colours, or turn the direction of writing: names come from
+ * repositories.
+ */
 export function printable(text: string): string {
-  return text.replaceAll(/[^\P{Cc}\n\t]/gu, "?");
+  return text.replaceAll(/(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "?");
 }
 
 const RANGES_SHOWN = 8;

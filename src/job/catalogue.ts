@@ -115,7 +115,7 @@ export async function findBackup(
 ): Promise<FoundBackup> {
   const { manifests, damaged } = await readManifests(context);
   if (choice !== "latest" && "id" in choice) {
-    return { manifests, stored: selectById(manifests, choice, damaged) };
+    return { manifests, stored: selectById(manifests, { choice, scope }, damaged) };
   }
   // Which one is the newest nobody knows while one cannot be read.
   if (damaged[0] !== undefined) throw damaged[0].error;
@@ -123,16 +123,16 @@ export async function findBackup(
   return { manifests, stored: selectBackup(manifests, choice, narrowed) };
 }
 
-/** An id names its backup wherever it is from. */
+/** An id names its backup wherever it is from, unless the user has said where. */
 function selectById(
   manifests: readonly StoredManifest[],
-  choice: { id: string },
+  { choice, scope }: { choice: { id: string }; scope: BackupScope },
   damaged: readonly DamagedManifest[],
 ): StoredManifest {
   // The id of a backup stands in its manifest: one that cannot be read may be the one.
   const isSure = manifests.some(({ manifest }) => manifest.backupId === choice.id);
   if (!isSure && damaged[0] !== undefined) throw damaged[0].error;
-  return selectBackup(manifests, choice);
+  return selectBackup(manifests, choice, scope);
 }
 
 /** Widens nothing: a scope that names a disk of this machine, or the only one there is. */

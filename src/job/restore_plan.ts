@@ -7,6 +7,7 @@ import type { BlockDevice } from "../disk/block_device.ts";
 import { busy } from "../disk/target_refusals.ts";
 import { IbackupError } from "../errors.ts";
 import type { JobContext } from "./context.ts";
+import { SILENT_PROGRESS } from "./progress.ts";
 import { lookAtRestorePlace } from "./restore_places.ts";
 import { prepareRestore } from "./restore_prepare.ts";
 import { isBlockDevice, refuseTarget, sectorLoss } from "./restore_target.ts";
@@ -27,6 +28,8 @@ export interface RestorePlan {
   bytesToFetch: number;
   /** What is lost, in words. */
   losses: string[];
+  /** What is odd about the backup, in words. */
+  warnings: string[];
   /** Tells whether the target is still what was looked at. */
   fingerprint: string;
 }
@@ -36,7 +39,9 @@ export async function planRestore(
   context: JobContext,
   options: RestoreOptions,
 ): Promise<RestorePlan> {
-  const restore = await prepareRestore(context, options);
+  const warnings: string[] = [];
+  const progress = { ...SILENT_PROGRESS, message: (text: string) => void warnings.push(text) };
+  const restore = await prepareRestore({ ...context, progress }, options);
   const { manifest, chain, plan } = restore;
   await refuseTarget(restore);
   const { sizeBytes } = manifest.disk;
@@ -53,6 +58,7 @@ export async function planRestore(
     bytesToZero: target.sizeBytes === undefined ? 0 : plan.zeroBlocks * manifest.blockBytes,
     bytesToFetch: plan.bytesFetched,
     losses: lossesOf(target, manifest),
+    warnings,
     fingerprint: target.fingerprint,
   };
 }

@@ -21,7 +21,8 @@ export async function prepareRestore(
   const { manifests, stored } = await findBackup(context, options.backup);
   const { manifest } = stored;
   const chain = chainOf(manifests, manifest.backupId);
-  for (const oddity of describeOddities(chain, findOwnWriter(context))) {
+  const known = { all: manifests, own: findOwnWriter(context) };
+  for (const oddity of describeOddities(chain, known)) {
     context.progress.message(`warning: ${oddity}`);
   }
   if (!options.partial) await refuseLost(context, stored);

@@ -97,7 +97,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const turns = turnsOf(packs, options.data);
     const bytesRead = await checkPacks(verification, packs, turns);
     const last = turns.at(-1)?.name ?? "";
-    const warnings = describeOddities(scope, options.ownWriter);
+    const warnings = describeOddities(scope, { all, own: options.ownWriter });
     return { backups: scope.length, packs: packs.size, bytesRead, last, problems, warnings };
   } finally {
     options.progress.end();

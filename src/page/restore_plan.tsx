@@ -16,7 +16,7 @@ interface RestorePlanProps {
 export function RestorePlan({ plan, isAsking, onBack, onStart }: RestorePlanProps): JSX.Element {
   const [typed, setTyped] = useState("");
   const [verify, setVerify] = useState(true);
-  const { target, confirmation, disk, vmId, losses } = plan;
+  const { target, confirmation, disk, vmId, losses, warnings } = plan;
   const isConfirmed = typed === confirmation;
   return (
     <form
@@ -35,6 +35,11 @@ export function RestorePlan({ plan, isAsking, onBack, onStart }: RestorePlanProp
           ["Fetched from the store", formatBytes(plan.bytesToFetch)],
         ]}
       />
+      {warnings.map((warning) => (
+        <p key={warning} class="losses" role="alert">
+          {warning}
+        </p>
+      ))}
       <div class={losses.length === 0 ? "losses is-none" : "losses"}>
         <h3>What is lost</h3>
         {losses.length === 0 ? (

@@ -25,7 +25,7 @@ const PLAN: RestorePlanDocument = {
   ...{ planId: "p1", backupId: "b1", vmId: "vm", disk: "vda", sizeBytes: 8, chainLength: 1 },
   ...{ capturedAt: "2026-11-22T00:00:00.000Z", bytesToWrite: 8, bytesToZero: 0, bytesToFetch: 4 },
   target: { path: "/dev/vdb", kind: "disk", sizeBytes: 8, contents: [] },
-  ...{ losses: ["all of /dev/vdb"], confirmation: "/dev/vdb" },
+  ...{ losses: ["all of /dev/vdb"], warnings: [], confirmation: "/dev/vdb" },
 };
 const RESTORE: RestoreDocument = {
   ...{ id: "r1", backupId: "b1", vmId: "vm", disk: "vda", target: "/dev/vdb", state: "running" },

@@ -13,6 +13,10 @@ describe("table()", () => {
     );
   });
 
+  test("keeps a cell on its line, whatever it is called", () => {
+    expect(table([["a\nb\tc", "d"]])).toBe("a?b?c  d");
+  });
+
   test("is empty for no rows", () => expect(table([])).toBe(""));
 });
 
@@ -29,6 +33,7 @@ describe("properties()", () => {
 describe("printable()", () => {
   test("lets nothing through that moves the cursor or changes colours", () => {
     expect(printable("a\u001b[31mred\u0007\r\u009bx\u007f")).toBe("a?[31mred???x?");
+    expect(printable("a\u202eb\u2028c\u200bd")).toBe("a?b?c?d");
     expect(printable("tab\tnew\nline é 漢")).toBe("tab\tnew\nline é 漢");
   });
 });

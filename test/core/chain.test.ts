@@ -214,6 +214,13 @@ describe("selectBackup()", () => {
     expect(selectBackup(ALL, { id: idOf(first) })).toBe(first);
     expect(selectBackup(ALL, { id: idOf(first).slice(0, 16) })).toBe(first);
     expect(failureOf(() => selectBackup(ALL, { id: "2026" })).why).toMatch(/4 backups begin so/);
+    const twin = { ...other, manifest: { ...other.manifest, backupId: idOf(first) } };
+    const twins = [...ALL, twin];
+    const { vmId } = twin.manifest;
+    expect(failureOf(() => selectBackup(twins, { id: idOf(first) })).why).toMatch(
+      new RegExp(`2 have that id; say which: --vm .* --disk .*, or --vm ${vmId} --disk `),
+    );
+    expect(selectBackup(twins, { id: idOf(first) }, { vmId })).toBe(twin);
     expect(failureOf(() => selectBackup(ALL, { id: "1999" })).code).toBe("BACKUP_UNKNOWN");
   });
 

@@ -7,6 +7,7 @@ import { type DigestCache, openDigestCache } from "../../src/digests/digest_cach
 import { type Comparison, compareWithParent } from "../../src/job/compare_disk.ts";
 import { describe } from "../../src/job/flush_digests.ts";
 import type { FlushTask } from "../../src/job/flush_task.ts";
+import { FreezeGate } from "../../src/job/freeze_gate.ts";
 import { SILENT_PROGRESS } from "../../src/job/progress.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { BLOCK_BYTES, newRepository, takeBackup } from "./backups.ts";
@@ -82,7 +83,11 @@ export class ComparedDisk {
     const { blockCount } = this;
     const flush = {
       disk: { blockCount, device: { path: "memory", sizeBytes: this.bytes.length } },
-      context: { progress: SILENT_PROGRESS, signal: new AbortController().signal },
+      context: {
+        progress: SILENT_PROGRESS,
+        signal: new AbortController().signal,
+        freezeGate: new FreezeGate(),
+      },
       options: { scan },
       repository,
       backups: await repository.manifests(),
