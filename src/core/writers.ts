@@ -14,33 +14,39 @@ export function describeOddities(
 }
 
 /**
- * Backups that another machine wrote than the one before. A base continues none, so whoever cannot
- * continue a chain would write a base.
+ * Backups that another machine wrote than the one that they continue. A base continues none, so whoever
+ * cannot continue a chain would write one: it is held against all that came before it of its disk.
  */
 function writerChanges(
   backups: readonly StoredManifest[],
   all: readonly StoredManifest[],
 ): string[] {
-  const byId = new Map(all.map(({ manifest }) => [manifest.backupId, manifest]));
-  const before = predecessors(all);
-  return backups.flatMap(({ key, manifest: { backupId, parentId, writer } }) => {
-    const last = parentId === null ? before.get(key) : byId.get(parentId);
-    const isExpected = last?.writer === writer || (parentId === null && last?.writer === null);
-    if (last === undefined || isExpected) return [];
+  // By digest: of an id there may be two.
+  const bySha256 = new Map(all.map(({ sha256, manifest }) => [sha256, manifest]));
+  const others = signedByOthers(all);
+  return backups.flatMap(({ sha256, manifest: { backupId, parentSha256, writer } }) => {
+    const last = parentSha256 === null ? others.get(sha256) : bySha256.get(parentSha256);
+    if (last === undefined || last.writer === writer) return [];
     return `the backup ${backupId} was not signed by the machine that signed ${last.backupId}: a new machine, a lost state folder, or somebody else`;
   });
 }
 
-/** By the key of each backup: the one of the same disk that came before it. */
-function predecessors(all: readonly StoredManifest[]): Map<string, Manifest> {
-  const latest = new Map<string, Manifest>();
+/** By the digest of each base: the newest backup before it, of its disk, that another one has signed. */
+function signedByOthers(all: readonly StoredManifest[]): Map<string, Manifest> {
   const found = new Map<string, Manifest>();
+  /** By disk, the newest of each writer until now. */
+  const newest = new Map<string, Map<string, Manifest>>();
   const bySequence = [...all].sort((a, b) => a.manifest.sequence - b.manifest.sequence);
-  for (const { key, manifest } of bySequence) {
-    const disk = JSON.stringify([manifest.vmId, manifest.disk.name]);
-    const last = latest.get(disk);
-    if (last !== undefined) found.set(key, last);
-    latest.set(disk, manifest);
+  for (const { sha256, manifest } of bySequence) {
+    const { vmId, disk, type, writer } = manifest;
+    const name = JSON.stringify([vmId, disk.name]);
+    const ofDisk = newest.get(name) ?? new Map<string, Manifest>();
+    newest.set(name, ofDisk);
+    const [other] = [...ofDisk.values()]
+      .filter((it) => type === "base" && it.writer !== writer)
+      .sort((a, b) => b.sequence - a.sequence);
+    if (other !== undefined) found.set(sha256, other);
+    if (writer !== null) ofDisk.set(writer, manifest);
   }
   return found;
 }

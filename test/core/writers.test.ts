@@ -34,10 +34,24 @@ describe("describeOddities()", () => {
       expect(warnings[0]).toContain(
         `${forged.manifest.backupId} was not signed by the machine that signed ${next.manifest.backupId}`,
       );
+      // Nor does it help to write two of them.
+      const second = stored(4, { writer });
+      expect(odd(forged, second)[1]).toContain(second.manifest.backupId);
       // The one that was before it is known, also where only the base is asked for.
       expect(describeOddities([forged], { all: [base, next, forged], own: MINE })).toEqual(
         warnings,
       );
+    }
+  });
+
+  test("is not deceived by another backup that has the id of the parent", () => {
+    const forged = stored(3, { ...continuing(next), sequence: 3, writer: null });
+    const twin = { ...next, sha256: "f".repeat(64), manifest: { ...next.manifest, writer: null } };
+    for (const all of [
+      [base, next, twin, forged],
+      [base, twin, next, forged],
+    ]) {
+      expect(describeOddities([base, next, forged], { all, own: MINE })).toHaveLength(1);
     }
   });
 
