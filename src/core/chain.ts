@@ -130,14 +130,14 @@ function selectById(candidates: readonly StoredManifest[], id: string): StoredMa
   const matches = candidates.filter(({ manifest }) => manifest.backupId.startsWith(id));
   const [match] = matches;
   if (match !== undefined && matches.length === 1) return match;
-  // One whole id may be the beginning of none but itself; two have the same when somebody made one so.
-  const disks = matches.map(({ manifest }) => `--vm ${manifest.vmId} --disk ${manifest.disk.name}`);
-  if (match !== undefined && matches.every(({ manifest }) => manifest.backupId === id)) {
-    return unknown(`"${id}"`, `${matches.length} have that id; say which: ${disks.join(", or ")}`);
-  }
   if (matches.length === 0) {
     const whole = isBackupId(id) ? "of that id" : "whose id begins so";
     return unknown(`"${id}"`, `there is no backup ${whole}`);
+  }
+  // Two have the same id when somebody has made one so.
+  if (matches.every(({ manifest }) => manifest.backupId === id)) {
+    const each = matches.map(({ manifest: { vmId, disk } }) => `--vm ${vmId} --disk ${disk.name}`);
+    return unknown(`"${id}"`, `${matches.length} have that id; say which: ${each.join(", or ")}`);
   }
   const ids = matches.slice(0, 3).map(({ manifest }) => manifest.backupId);
   return unknown(`"${id}"`, `${matches.length} backups begin so: ${ids.join(", ")}...`);

@@ -93,8 +93,11 @@ async function openFileInPlace(
   { sizeBytes, kernel, confirm }: OpeningOptions,
 ): Promise<RestoreTarget> {
   const handle = await openTarget(path, constants.O_RDWR | constants.O_NOFOLLOW);
-  const locked = await lockAndConfirm(handle, { kernel, confirm });
-  await handle.truncate(sizeBytes);
+  const fit = async (opened: string | undefined): Promise<void> => {
+    await confirm?.(opened);
+    await handle.truncate(sizeBytes);
+  };
+  const locked = await lockAndConfirm(handle, { kernel, confirm: fit });
   return new OpenTarget({ path, handle, endBytes: sizeBytes, aligned: false, kernel: locked });
 }
 

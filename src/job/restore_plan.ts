@@ -10,7 +10,7 @@ import type { JobContext } from "./context.ts";
 import { SILENT_PROGRESS } from "./progress.ts";
 import { lookAtRestorePlace } from "./restore_places.ts";
 import { prepareRestore } from "./restore_prepare.ts";
-import { isBlockDevice, refuseTarget, sectorLoss } from "./restore_target.ts";
+import { isBlockDevice, refuseObstacle, refuseTarget, sectorLoss } from "./restore_target.ts";
 import type { RestoreOptions } from "./restore_task.ts";
 
 export interface RestorePlan {
@@ -94,9 +94,7 @@ async function lookAtTarget(context: JobContext, path: string, opened = path): P
   if (!isBlockDevice(opened)) return lookAtFile(path, opened);
   const place = await lookAtRestorePlace(context, path, opened);
   const { sizeBytes, contents, device, obstacle } = place;
-  if (obstacle !== undefined) {
-    throw busy(path, obstacle.why, obstacle.fix);
-  }
+  refuseObstacle(path, obstacle);
   const { major, minor, diskSequence } = device;
   const identity = [major, minor, diskSequence, sizeBytes, contents];
   const fingerprint = JSON.stringify(identity);

@@ -95,7 +95,8 @@ function refuseDevice({ manifest, options }: Wanted, opened = options.target): B
   return device;
 }
 
-function refuseObstacle(path: string, obstacle: Obstacle | undefined): void {
+/** @throws IbackupError TARGET_BUSY where there is one. */
+export function refuseObstacle(path: string, obstacle: Obstacle | undefined): void {
   if (obstacle !== undefined) throw busy(path, obstacle.why, obstacle.fix);
 }
 
